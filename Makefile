@@ -1,0 +1,51 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test check exhaustive bench lock openapi docs clean
+
+serve: $(VENV)/serve.done ## start on :8000
+	$(BIN)/python -m service serve
+
+test: $(VENV)/test.done ## everything that CI runs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m service openapi --check
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+exhaustive: $(VENV)/test.done ## every binary32 word; minutes
+	$(BIN)/python -m pytest -m exhaustive
+
+bench: $(VENV)/bench.done ## speed and memory, side by side with torch
+	$(BIN)/python benchmarks/run.py
+
+openapi: $(VENV)/serve.done ## write the committed OpenAPI document
+	$(BIN)/python -m service openapi > openapi/openapi.json
+
+lock: ## resolve the lock files anew (needs uv)
+	uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-header --no-annotate --upgrade -o requirements.lock pyproject.toml
+	uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-header --no-annotate --upgrade --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 serve")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/serve.done: requirements.lock | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+$(VENV)/test.done: requirements-test.lock pyproject.toml $(VENV)/serve.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/bench.done: $(VENV)/test.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	touch $@

@@ -1,0 +1,5 @@
+"""`python -m service`: the same as the installed command `xavier`."""
+
+from service.cli import main
+
+main()

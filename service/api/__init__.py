@@ -1,0 +1,1 @@
+"""HTTP: routes, negotiation, ranges, problems. With `service.app` the only code that imports FastAPI."""

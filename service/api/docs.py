@@ -1,0 +1,31 @@
+"""/docs: Swagger UI whose scripts and styles come with a Python package, so that it works without a network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+ASSETS: Final = "/docs/assets"
+
+
+def install(app: FastAPI) -> None:
+    """Serve the page and its assets."""
+    app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_swagger") / "resources")))
+    app.add_api_route("/docs", show, include_in_schema=False)
+
+
+async def show(request: Request) -> HTMLResponse:
+    """The interactive documentation."""
+    root = request.scope.get("root_path", "")
+    return get_swagger_ui_html(
+        openapi_url=f"{root}/openapi.json",
+        title="Xavier: API",
+        swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{ASSETS}/favicon-32x32.png",
+    )

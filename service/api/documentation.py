@@ -1,0 +1,187 @@
+"""The OpenAPI document: schemas from the wire models, examples from the code that answers."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.analysis.statistics import batches, measure, summarise
+from service.api.problems import MEDIA_TYPE, describe, problem
+from service.errors import BrokenPlatform, MalformedDocument, Refused, UnknownPermalink
+from service.formats.documents import plan_document, statistics_document, weights_json
+from service.formats.safetensors import SafetensorsFile
+from service.limits import Limits
+from service.plan import Plan, make_plan
+from service.spec import answers
+from service.spec.fields import Wire
+from service.spec.model import ModelSpec
+from service.spec.parsing import read_spec
+
+Responses = dict[int | str, dict[str, Any]]
+
+EXAMPLE_SPEC: Final = {
+    "seed": 42,
+    "layers": [
+        {
+            "type": "linear",
+            "name": "fc1",
+            "in_features": 3,
+            "out_features": 2,
+            "initializer": {"type": "xavier_uniform", "gain": "tanh"},
+        }
+    ],
+}
+WRONG_SPEC: Final = {
+    "seed": -1,
+    "layers": [
+        {"type": "conv2d", "name": "conv1", "in_channels": 3, "out_channels": 8, "kernel_size": 0, "biass": False}
+    ],
+}
+_ANSWERS: Final = [model for model in vars(answers).values() if isinstance(model, type) and issubclass(model, Wire)]
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+SPEC_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "description": "A specification.",
+        "content": {"application/json": {"schema": _ref(ModelSpec), "example": EXAMPLE_SPEC}},
+    }
+}
+
+
+@cache
+def example_plan() -> Plan:
+    """The plan of the example, of which every example answer is made."""
+    return make_plan(read_spec(json.dumps(EXAMPLE_SPEC).encode()))
+
+
+def example_path() -> str:
+    """The permalink of the example."""
+    return f"/v1/weights/{example_plan().permalink}/model.safetensors"
+
+
+def json_answer(model: type[BaseModel], example: Any, description: str) -> Responses:
+    """A JSON answer with its schema and an example."""
+    if isinstance(example, BaseModel):
+        example = example.model_dump(mode="json")
+    return {
+        200: {"description": description, "content": {"application/json": {"schema": _ref(model), "example": example}}}
+    }
+
+
+def plan_answer() -> Responses:
+    """The answer of /v1/plan."""
+    plan = example_plan()
+    example = plan_document(plan, SafetensorsFile(plan), example_path())
+    return json_answer(answers.PlanAnswer, example, "What would be drawn.")
+
+
+def statistics_answer() -> Responses:
+    """The answer of /v1/statistics."""
+    plan = example_plan()
+    moments = [found for batch in batches(plan.tensors) for found in measure(plan.tensors, batch)]
+    example = statistics_document(plan, summarise(plan.tensors, moments))
+    return json_answer(answers.StatisticsAnswer, example, "Measured beside expected.")
+
+
+def weights_answers(*, by_address: bool = False) -> Responses:
+    """The answers of /v1/weights, by POST or by permalink."""
+    link = {"example": {"summary": "The file of the example specification.", "externalValue": example_path()}}
+    content: Responses = {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "examples": link}
+    }
+    headers = _file_headers()
+    if not by_address:
+        weights = orjson.loads(weights_json(example_plan(), None, "expected", "decimal"))
+        content["application/json"] = {"schema": _ref(answers.WeightsAnswer), "example": weights}
+        return {200: {"description": "The weights.", "headers": headers, "content": content}}
+    part = {"Content-Range": {"description": "The part that is sent.", "schema": {"type": "string"}}}
+    return {
+        200: {"description": "A safetensors file.", "headers": headers, "content": content},
+        206: {"description": "The bytes of the range.", "headers": headers | part, "content": content},
+        304: {"description": "The caller has these bytes; no body."},
+    }
+
+
+def _file_headers() -> dict[str, Any]:
+    described = {
+        "ETag": "Strong; a hash over everything the bytes depend on.",
+        "Content-Length": "Known before anything is drawn.",
+        "Accept-Ranges": "bytes",
+        "Content-Location": "The permalink, where it is under 2 KB.",
+        "Link": "The measured statistics, rel=describedby.",
+        "Cache-Control": "Permalinks may be kept for ever.",
+    }
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
+
+
+def problems(*statuses: int) -> Responses:
+    """The problem answers that an operation can give."""
+    return {status: _problem(status) for status in statuses}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    example = _problem_examples()[status]
+    content = {MEDIA_TYPE: {"schema": _ref(answers.Problem), "example": example}}
+    return {"description": example["title"], "content": content}
+
+
+@cache
+def _problem_examples() -> dict[int, dict[str, Any]]:
+    return {
+        400: describe(_error(b'{"seed": NaN}')),
+        404: describe(UnknownPermalink("the permalink does not decode: Incorrect padding")),
+        406: problem(406, "not-acceptable", "Not Acceptable", "this resource comes as application/json"),
+        412: problem(412, "precondition-failed", "Precondition Failed", "the bytes at this address have another ETag"),
+        413: problem(
+            413, "request-entity-too-large", "Request Entity Too Large", "a request body may have at most 4194304 bytes"
+        ),
+        415: problem(
+            415,
+            "unsupported-media-type",
+            "Unsupported Media Type",
+            "send the specification as application/json, which is always UTF-8",
+        ),
+        416: problem(
+            416,
+            "requested-range-not-satisfiable",
+            "Requested Range Not Satisfiable",
+            "the file has 624 bytes",
+        ),
+        422: describe(_error(json.dumps(WRONG_SPEC).encode())),
+        503: describe(BrokenPlatform("subnormal numbers of 32 bits are flushed to zero")),
+    }
+
+
+def _error(raw: bytes) -> MalformedDocument | Refused:
+    try:
+        make_plan(read_spec(raw), Limits())
+    except (MalformedDocument, Refused) as error:
+        return error
+    raise AssertionError("an example of an error must be one")
+
+
+def build_document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the application."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        modes = [(ModelSpec, "validation"), *((model, "serialization") for model in _ANSWERS)]
+        _, schemas = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # modes are literals
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def document_text(app: FastAPI) -> str:
+    """The OpenAPI document as it is committed."""
+    return json.dumps(build_document(app), indent=2, ensure_ascii=False) + "\n"

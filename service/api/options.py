@@ -1,0 +1,70 @@
+"""Query parameters, the same on every resource that takes them; unknown or repeated ones are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request
+from pydantic import Field
+
+from service.errors import Fault, InvalidOption
+from service.formats.documents import Encoding
+from service.formats.safetensors import StatisticsOption
+from service.spec.fields import DTypeField, Seed, Wire
+from service.spec.model import ModelSpec
+
+SEED: Final = Field(default=None, description="Instead of the specification's seed.")
+DTYPE: Final = Field(
+    default=None, description="Instead of the specification's dtype; layers with one of their own keep it."
+)
+STATISTICS: Final = Field(
+    default=None, description="What the metadata says of each tensor: expected (default), measured as well, or none."
+)
+
+
+class SpecOptions(Wire):
+    """What may be changed in a specification without writing another."""
+
+    seed: Seed | None = SEED
+    dtype: DTypeField | None = DTYPE
+
+    def applied_to(self, spec: ModelSpec) -> ModelSpec:
+        """The specification with these in place of its own."""
+        changes = {"seed": self.seed, "dtype": self.dtype}
+        return spec.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+class FileOptions(SpecOptions):
+    """And what the file is to say."""
+
+    statistics: StatisticsOption | None = STATISTICS
+
+
+class WeightsOptions(FileOptions):
+    """And the form of the answer."""
+
+    format: Annotated[str | None, Field(pattern="^(safetensors|json)$")] = Field(
+        default=None, description="safetensors (default) or json, instead of by Accept."
+    )
+    encoding: Encoding = Field(
+        default="decimal", description="Of the data in JSON: decimal numbers, or base64 of the bytes."
+    )
+
+
+def _not_repeated(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InvalidOption([Fault(name[:60], "given more than once") for name in repeated])
+
+
+OnceOnly = Depends(_not_repeated)
+SpecQuery = Annotated[SpecOptions, Query()]
+FileQuery = Annotated[FileOptions, Query()]
+WeightsQuery = Annotated[WeightsOptions, Query()]
+
+
+def query_of(statistics: StatisticsOption) -> str:
+    """The query of a permalink, empty for the defaults."""
+    return "" if statistics == "expected" else "?" + urlencode({"statistics": statistics})

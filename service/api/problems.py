@@ -1,0 +1,126 @@
+"""Errors to answers: `application/problem+json` (RFC 9457), without tracebacks and without echoing large input.
+
+Statuses follow RFC 9110 section 15: 400 not JSON, 422 JSON that cannot be served, 413 the request itself too large.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.errors import (
+    BrokenPlatform,
+    Fault,
+    InvalidFile,
+    InvalidOption,
+    InvalidSpec,
+    LimitExceeded,
+    MalformedDocument,
+    Refused,
+    UnknownPermalink,
+    XavierError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:xavier:problem:"
+STATUSES: Final[Mapping[type[XavierError], int]] = {
+    MalformedDocument: 400,
+    UnknownPermalink: 404,
+    InvalidSpec: 422,
+    InvalidOption: 422,
+    LimitExceeded: 422,
+    InvalidFile: 422,
+    BrokenPlatform: 503,
+}
+"""The status of every error that a request can end in."""
+
+_KINDS: Final[Mapping[type[XavierError], tuple[str, str]]] = {
+    MalformedDocument: ("malformed-document", "The request body is not a JSON document"),
+    UnknownPermalink: ("unknown-permalink", "The address carries no specification"),
+    InvalidSpec: ("invalid-spec", "The specification is not valid"),
+    InvalidOption: ("invalid-option", "A query parameter is not valid"),
+    LimitExceeded: ("limit-exceeded", "The specification is larger than this server allows"),
+    InvalidFile: ("invalid-file", "The file is not one of this service"),
+    BrokenPlatform: ("broken-platform", "This machine does not compute the stream's known answers"),
+}
+_log = logging.getLogger("xavier")
+
+
+class RequestRefused(HTTPException):
+    """A request refused for its HTTP: media types, coding, size, ranges, preconditions."""
+
+
+def problem(status: int, kind: str, title: str, detail: str | None = None, **members: Any) -> dict[str, Any]:
+    """The members of a problem document."""
+    document = {"type": TYPE_PREFIX + kind, "title": title, "status": status, "detail": detail, **members}
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """A problem document as an answer."""
+    content = json.dumps(document, ensure_ascii=False).encode()
+    return Response(content, document["status"], {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+
+
+def describe(error: XavierError) -> dict[str, Any]:
+    """The problem document of an error of ours."""
+    kind, title = _KINDS[type(error)]
+    status = STATUSES[type(error)]
+    if not isinstance(error, Refused):
+        return problem(status, kind, title, str(error))
+    members: dict[str, Any] = {"errors": [_fault(fault, error) for fault in error.faults]}
+    if isinstance(error, LimitExceeded):
+        members |= {"name": error.first.name, "limit": error.first.limit, "requested": error.first.requested}
+    count = len(error.faults)
+    return problem(status, kind, title, f"{count} fault{'s' if count > 1 else ''}; see errors", **members)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem document."""
+    app.add_exception_handler(XavierError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_query)
+    app.add_exception_handler(Exception, _on_defect)
+
+
+def _fault(fault: Fault, error: Refused) -> dict[str, str]:
+    place = "parameter" if isinstance(error, InvalidOption) else "pointer"
+    return {place: fault.pointer, "message": fault.message}
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, XavierError)
+    return problem_response(describe(error))
+
+
+async def _on_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    kind = title.lower().replace(" ", "-")
+    detail = error.detail if error.detail != title else None
+    return problem_response(problem(error.status_code, kind, title, detail), error.headers)
+
+
+async def _on_invalid_query(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [Fault(str(detail["loc"][-1]), _query_message(detail)) for detail in error.errors()]
+    return problem_response(describe(InvalidOption(faults)))
+
+
+def _query_message(detail: Mapping[str, Any]) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "unknown parameter"
+    return f"{detail['msg']}; got {str(detail['input'])[:60]!a}"
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    _log.error("defect in %s %s", request.method, request.url.path.split("/")[1:3], exc_info=error)
+    return problem_response(problem(500, "internal", "Internal Server Error"))

@@ -1,0 +1,93 @@
+"""/v1/weights: the weights, by POST of a specification or by permalink."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.api import conditionals, negotiation
+from service.api.bodies import JSON, read_body
+from service.api.conditionals import Selection
+from service.api.documentation import SPEC_BODY, problems, weights_answers
+from service.api.downloads import MEDIA_TYPE, deliver
+from service.api.options import FileOptions, FileQuery, OnceOnly, WeightsOptions, WeightsQuery
+from service.api.services import Services, Shared, while_connected
+from service.formats.documents import check_json_size, weights_json
+from service.formats.safetensors import SafetensorsFile
+from service.limits import Limits
+from service.plan import make_plan
+from service.spec.canonical import decode_permalink
+from service.spec.model import ModelSpec
+from service.spec.parsing import read_spec
+
+router = APIRouter(tags=["weights"])
+
+
+def open_file(spec: ModelSpec, options: FileOptions, limits: Limits) -> SafetensorsFile:
+    """The file of a specification, of which nothing is drawn yet."""
+    plan = make_plan(options.applied_to(spec), limits)
+    return SafetensorsFile(plan, options.statistics or "expected", limits=limits)
+
+
+@router.post(
+    "/v1/weights",
+    operation_id="initializeWeights",
+    summary="Initialize the weights of a specification",
+    dependencies=[OnceOnly],
+    responses=weights_answers() | problems(400, 406, 413, 415, 422, 503),
+    openapi_extra=SPEC_BODY,
+    response_class=Response,
+)
+async def initialize_weights(request: Request, services: Shared, options: WeightsQuery) -> Response:
+    """The whole file as safetensors, the same bytes as its permalink has, or as JSON with statistics."""
+    as_json = _wants_json(request, options)
+    raw = await read_body(request, services.max_body_bytes)
+    services.require_platform()
+    file = await asyncio.to_thread(lambda: open_file(read_spec(raw), options, services.limits))
+    if as_json:
+        return await _json_answer(request, services, file, options)
+    return await deliver(request, services, file, Selection(200, 0, file.length))
+
+
+@router.get(
+    "/v1/weights/{permalink}/model.safetensors",
+    operation_id="getWeights",
+    summary="The weights of a permalink, or a range of their bytes",
+    dependencies=[OnceOnly],
+    responses=weights_answers(by_address=True) | problems(404, 406, 412, 416, 422, 503),
+    response_class=Response,
+)
+@router.head(
+    "/v1/weights/{permalink}/model.safetensors",
+    operation_id="headWeights",
+    summary="Length and ETag of the weights of a permalink; draws nothing",
+    dependencies=[OnceOnly],
+    responses=weights_answers(by_address=True) | problems(404, 406, 412, 422),
+    response_class=Response,
+)
+async def get_weights(request: Request, services: Shared, permalink: str, options: FileQuery) -> Response:
+    """Bytes that never change: single ranges, If-Range, If-Match and If-None-Match are served."""
+    negotiation.choose(request.headers.get("accept"), [MEDIA_TYPE])
+    file = await asyncio.to_thread(lambda: open_file(decode_permalink(permalink), options, services.limits))
+    selection = conditionals.select(request.method, request.headers, f'"{file.etag}"', file.length)
+    return await deliver(request, services, file, selection)
+
+
+def _wants_json(request: Request, options: WeightsOptions) -> bool:
+    if options.format is None:
+        return negotiation.choose(request.headers.get("accept"), [MEDIA_TYPE, JSON]) == JSON
+    return options.format == "json"
+
+
+async def _json_answer(
+    request: Request, services: Services, file: SafetensorsFile, options: WeightsOptions
+) -> Response:
+    check_json_size(file.plan, services.limits)
+    statistics = options.statistics or "measured"  # the values are at hand, so measuring them costs little
+    measured = await services.measure(file.plan, request) if statistics == "measured" else None
+    draw = partial(weights_json, file.plan, measured, statistics, options.encoding)
+    content = await while_connected(request, services.pool.run(draw))
+    return Response(content, media_type=JSON, headers={"Vary": "Accept", "X-Content-Type-Options": "nosniff"})

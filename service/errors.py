@@ -1,0 +1,105 @@
+"""Everything that can go wrong for a reason of the caller's, or of the machine's.
+
+    XavierError
+    ├── MalformedDocument    the bytes are not a JSON document (RFC 8259)
+    ├── UnknownPermalink     the address does not decode to a specification
+    ├── Refused              a well-formed request that cannot be answered; it has faults
+    │   ├── InvalidSpec      a document that is not a specification, or one that means nothing
+    │   ├── InvalidOption    an option beside the specification, such as a query parameter
+    │   └── LimitExceeded    a specification larger than this server's limits
+    ├── InvalidFile          a file that is not safetensors, or not one of ours
+    └── BrokenPlatform       this machine does not compute the stream's known answers
+
+There is no HTTP here: `service.api.problems` maps each to a status, `service.cli` to an exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MOST_FAULTS: Final = 100
+
+
+class XavierError(Exception):
+    """The root of the tree."""
+
+
+class MalformedDocument(XavierError):
+    """The bytes are not a JSON document."""
+
+
+class UnknownPermalink(XavierError):
+    """The address does not decode to a specification."""
+
+
+class InvalidFile(XavierError):
+    """The file is not safetensors, or carries no specification of ours."""
+
+
+class BrokenPlatform(XavierError):
+    """This machine does not compute the stream's known answers; no weights may come from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong.
+
+    Attributes:
+        pointer: RFC 6901 pointer into the caller's own document, or the name of an option.
+        message: the rule, what was received, and the way out.
+    """
+
+    pointer: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Excess(Fault):
+    """A fault of size.
+
+    Attributes:
+        name: the limit, as its setting is called.
+        limit: the most that is allowed.
+        requested: what was asked for.
+    """
+
+    name: str
+    limit: int
+    requested: int
+
+
+class Refused(XavierError):
+    """A well-formed request that cannot be answered.
+
+    Attributes:
+        faults: every fault of the first stage that failed; past MOST_FAULTS they are only counted.
+    """
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        shown = list(faults[:MOST_FAULTS])
+        if len(faults) > len(shown):
+            shown.append(Fault("", f"and {len(faults) - len(shown)} more faults"))
+        super().__init__("; ".join(f"{fault.pointer}: {fault.message}".removeprefix(": ") for fault in shown))
+        self.faults = tuple(shown)
+
+
+class InvalidSpec(Refused):
+    """A document that is not a specification, or one that means nothing."""
+
+
+class InvalidOption(Refused):
+    """An option beside the specification that is unknown or out of range."""
+
+
+class LimitExceeded(Refused):
+    """A specification that is larger than this server allows.
+
+    Attributes:
+        first: the first of its faults.
+    """
+
+    def __init__(self, faults: Sequence[Excess]) -> None:
+        super().__init__(faults)
+        self.first = faults[0]

@@ -1,0 +1,137 @@
+"""JSON answers: the plan, the statistics, and small files of weights as JSON.
+
+Numbers of weights are the shortest decimals that read back to the same binary32 (binary64 for F64).
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.analysis.statistics import Summary, expected
+from service.errors import Excess, LimitExceeded
+from service.formats.safetensors import SafetensorsFile, StatisticsOption
+from service.initializers.distributions import Distribution
+from service.limits import Limits
+from service.plan import Plan, TensorPlan
+from service.stream import STREAM_VERSION
+from service.stream.dtypes import DType, widen
+
+Encoding = Literal["decimal", "base64"]
+Document = dict[str, Any]
+
+
+def plan_document(plan: Plan, file: SafetensorsFile, permalink: str | None) -> Document:
+    """What would be drawn, and where it would lie in the file.
+
+    Args:
+        plan: the plan.
+        file: its file, for offsets, length and ETag.
+        permalink: the URL path of the file, None where it would be too long.
+    """
+    offsets = {segment.tensor.name: [segment.start, segment.stop] for segment in file.segments}
+    tensors = [_tensor_plan(tensor, offsets[tensor.name]) for tensor in plan.tensors]
+    return _about(plan) | {
+        "permalink": permalink,
+        "etag": f'"{file.etag}"',
+        "canonical_spec": orjson.loads(plan.canonical),
+        "totals": {
+            "tensors": len(plan.tensors),
+            "elements": plan.elements,
+            "bytes": plan.nbytes,
+            "header_bytes": len(file.header),
+            "file_bytes": file.length,
+        },
+        "warnings": list(plan.warnings),
+        "tensors": tensors,
+    }
+
+
+def statistics_document(plan: Plan, measured: Sequence[Summary]) -> Document:
+    """Measured beside expected, tensor by tensor in model order."""
+    tensors = [
+        _names(tensor) | {"elements": tensor.elements, "statistics": _statistics(tensor, summary)}
+        for tensor, summary in zip(plan.tensors, measured, strict=True)
+    ]
+    return _about(plan) | {"tensors": tensors}
+
+
+def check_json_size(plan: Plan, limits: Limits) -> None:
+    """Refuse a JSON answer that would be too large.
+
+    Raises:
+        LimitExceeded: it has too many values.
+    """
+    if plan.elements > limits.json_values:
+        message = f"at most {limits.json_values} values as JSON; this has {plan.elements}: ask for format=safetensors"
+        raise LimitExceeded([Excess("/layers", message, "json_values", limits.json_values, plan.elements)])
+
+
+def weights_json(
+    plan: Plan, measured: Sequence[Summary] | None, statistics: StatisticsOption, encoding: Encoding
+) -> bytes:
+    """All weights of a plan as one JSON document; flat, row-major, in model order.
+
+    Args:
+        plan: a plan within the limit for JSON.
+        measured: summaries in model order where `statistics` is measured.
+        statistics: what to say of each tensor.
+        encoding: decimal numbers, or base64 of the bytes that a safetensors file has.
+    """
+    tensors = []
+    for place, tensor in enumerate(plan.tensors):
+        entry = _names(tensor) | {"data": _data(tensor, encoding)}
+        if statistics != "none":
+            entry["statistics"] = _statistics(tensor, measured[place] if measured else None)
+        tensors.append(entry)
+    return orjson.dumps(_about(plan) | {"tensors": tensors}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def scalars(distribution: Distribution) -> Document:
+    """A law and its parameters."""
+    name = {"TruncatedNormal": "truncated_normal"}.get(type(distribution).__name__, type(distribution).__name__.lower())
+    return {"type": name} | asdict(distribution)  # type: ignore[call-overload,no-any-return]  # every law is a dataclass
+
+
+def _about(plan: Plan) -> Document:
+    return {"digest": plan.digest, "stream": STREAM_VERSION, "seed": str(plan.spec.seed)}
+
+
+def _names(tensor: TensorPlan) -> Document:
+    return {"name": tensor.name, "dtype": tensor.parameter.dtype.value, "shape": list(tensor.shape)}
+
+
+def _statistics(tensor: TensorPlan, measured: Summary | None) -> Document:
+    found = {"measured": asdict(measured)} if measured else {}
+    return found | {"expected": asdict(expected(tensor))}
+
+
+def _tensor_plan(tensor: TensorPlan, offsets: list[int]) -> Document:
+    parameter = tensor.parameter
+    return _names(tensor) | {
+        "canonical_name": tensor.canonical_name,
+        "canonical_shape": list(parameter.canonical_shape),
+        "elements": tensor.elements,
+        "bytes": parameter.nbytes,
+        "data_offsets": offsets,
+        "fan_in": parameter.fans and parameter.fans.fan_in,
+        "fan_out": parameter.fans and parameter.fans.fan_out,
+        "initializer": parameter.initializer.model_dump(mode="json"),
+        "distribution": scalars(parameter.distribution),
+        "expected": asdict(expected(tensor)),
+    }
+
+
+def _data(tensor: TensorPlan, encoding: Encoding) -> NDArray[Any] | str:
+    dtype = tensor.parameter.dtype
+    stored = np.empty(tensor.elements, dtype.storage)
+    tensor.fill(0, stored)
+    if encoding == "base64":
+        return b64encode(stored.tobytes()).decode()
+    return widen(stored, dtype).astype(np.float64 if dtype is DType.F64 else np.float32, copy=False)

@@ -1,0 +1,175 @@
+"""Distributions: the laws that weights follow, and the only code that turns random words into weights.
+
+Each answers for any range of elements or any set of element indices, in any order, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.stream import quantiles
+from service.stream.dtypes import DType, narrow, widen
+from service.stream.precision import Precision
+from service.stream.scratch import scratch
+from service.stream.words import MOST_WORDS, Elements, Words, WordSource
+
+Array = NDArray[Any]
+
+STD_OF_TRUNCATED: Final = 0.8796256610342398
+"""Standard deviation of a standard normal cut at +-2, in binary64."""
+
+
+class Distribution(Protocol):
+    """A law with its scalars in binary64."""
+
+    @property
+    def mean(self) -> float:
+        """The expected mean."""
+
+    @property
+    def std(self) -> float:
+        """The expected standard deviation."""
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        """The least and the greatest value that can be drawn, before any rounding."""
+
+    def fits(self, dtype: DType) -> bool:
+        """Whether every value that can be drawn is finite in `dtype`."""
+
+    def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        """Draw some elements of a tensor.
+
+        Args:
+            source: the tensor's random words.
+            elements: which elements, by canonical index: a range of step 1, or int64 indices of shape (n,).
+            dtype: what the values are rounded to.
+            out: where they go, shape (n,), of `dtype.storage`.
+        """
+
+
+class _Law(ABC):
+    __slots__ = ()
+
+    @abstractmethod
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        """See Distribution."""
+
+    def fits(self, dtype: DType) -> bool:
+        """See Distribution."""
+        largest = max(abs(end) for end in self.reach(dtype))
+        if not isfinite(largest):
+            return False
+        with np.errstate(over="ignore"):
+            value = np.array([largest]).astype(dtype.precision.floating)
+            return bool(np.isfinite(widen(narrow(value, dtype, np.empty(1, dtype.storage)), dtype))[0])
+
+
+class _Drawn(_Law):
+    """A law with one random word an element."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _values(self, words: Words, p: Precision, out: Array) -> Array:
+        """Words to values of the working precision; the words may be overwritten."""
+
+    def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        """See Distribution."""
+        for first in range(0, len(elements), MOST_WORDS):
+            block = slice(first, first + MOST_WORDS)
+            self._fill_block(source, elements[block], dtype, out[block])
+
+    def _fill_block(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        p = dtype.precision
+        words = source.words(elements, p.bits)
+        if dtype.drawn_directly:
+            self._values(words, p, out)
+        else:
+            narrow(self._values(words, p, scratch("values", p.floating, out.size)), dtype, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform(_Drawn):
+    """Uniform on (low, high)."""
+
+    low: float
+    high: float
+
+    @property
+    def mean(self) -> float:
+        return (self.high + self.low) / 2
+
+    @property
+    def std(self) -> float:
+        return (self.high - self.low) / 2 / sqrt(3.0)
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        return (self.low, self.high) if isfinite(self.high - self.low) else (-inf, inf)
+
+    def _values(self, words: Words, p: Precision, out: Array) -> Array:
+        return quantiles.uniform(words, self.low, self.high, p, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Normal(_Drawn):
+    """Normal, not truncated."""
+
+    mean: float
+    std: float
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        most = float.fromhex(dtype.precision.most_sigmas) * self.std
+        return self.mean - most, self.mean + most
+
+    def _values(self, words: Words, p: Precision, out: Array) -> Array:
+        return quantiles.normal(words, self.mean, self.std, p, out)
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedNormal(_Drawn):
+    """Normal cut at mean +- 2 std_before.
+
+    Attributes:
+        std_before: standard deviation before the cut; `std` is that after it.
+    """
+
+    mean: float
+    std_before: float
+
+    @property
+    def std(self) -> float:
+        return self.std_before * STD_OF_TRUNCATED
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        return self.mean - 2 * self.std_before, self.mean + 2 * self.std_before
+
+    def _values(self, words: Words, p: Precision, out: Array) -> Array:
+        return quantiles.truncated_normal(words, self.mean, self.std_before, p, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(_Law):
+    """The same value everywhere; needs no words."""
+
+    value: float
+
+    @property
+    def mean(self) -> float:
+        return self.value
+
+    @property
+    def std(self) -> float:
+        return 0.0
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        return self.value, self.value
+
+    def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        value = np.array([self.value], dtype.precision.floating)
+        out[...] = narrow(value, dtype, np.empty(1, dtype.storage))

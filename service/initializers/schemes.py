@@ -1,0 +1,70 @@
+"""Schemes: fans to a distribution. `variance_scaling` is the one general scheme; the others are named cases of it.
+
+Sources: Glorot & Bengio 2010, eq. 12 and 16 (Xavier); He et al. 2015, eq. 10 and 14 (Kaiming);
+LeCun et al. 1998, "Efficient BackProp", section 4.6 (LeCun).
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Literal
+
+from service.initializers.distributions import STD_OF_TRUNCATED, Distribution, Normal, TruncatedNormal, Uniform
+from service.initializers.fans import Fans
+
+Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
+Law = Literal["uniform", "normal", "truncated_normal"]
+
+
+def variance_scaling(fans: Fans, scale: float, mode: Mode, law: Law, gain: float = 1.0) -> Distribution:
+    """Weights of variance gain^2 . scale / n, where n is the fan that `mode` names.
+
+    Args:
+        fans: both above 0.
+        scale: above 0, finite.
+        mode: fan_in, fan_out, their mean (fan_avg) or their geometric mean (fan_geo_avg).
+        law: uniform on +-sqrt(3) std; normal; or truncated_normal, cut at 2 sigma and corrected to this variance.
+        gain: above 0, finite.
+
+    Raises:
+        ValueError: the standard deviation is 0 or not finite.
+    """
+    std = gain * sqrt(scale / fan(fans, mode))
+    if not 0 < std < float("inf"):
+        raise ValueError(f"its standard deviation is {std}; it must be above 0 and finite")
+    match law:
+        case "uniform":
+            bound = sqrt(3.0) * std
+            return Uniform(-bound, bound)
+        case "normal":
+            return Normal(0.0, std)
+        case "truncated_normal":
+            return TruncatedNormal(0.0, std / STD_OF_TRUNCATED)
+
+
+def fan(fans: Fans, mode: Mode) -> float:
+    """The number of connections that a mode divides by, in binary64."""
+    match mode:
+        case "fan_in":
+            return float(fans.fan_in)
+        case "fan_out":
+            return float(fans.fan_out)
+        case "fan_avg":
+            return (fans.fan_in + fans.fan_out) / 2.0
+        case "fan_geo_avg":
+            return sqrt(fans.fan_in * fans.fan_out)
+
+
+def xavier(fans: Fans, law: Law, gain: float = 1.0, mode: Mode = "fan_avg") -> Distribution:
+    """Xavier (Glorot): variance gain^2 . 2 / (fan_in + fan_out), or gain^2 / fan_in, or gain^2 / fan_out."""
+    return variance_scaling(fans, 1.0, mode, law, gain)
+
+
+def kaiming(fans: Fans, law: Law, gain: float = sqrt(2.0), mode: Mode = "fan_in") -> Distribution:
+    """Kaiming (He): variance gain^2 / fan, with the gain of the nonlinearity."""
+    return variance_scaling(fans, 1.0, mode, law, gain)
+
+
+def lecun(fans: Fans, law: Law) -> Distribution:
+    """LeCun: variance 1 / fan_in."""
+    return variance_scaling(fans, 1.0, "fan_in", law)

@@ -1,0 +1,28 @@
+"""How large a request may be; every limit is checked before anything is drawn or expanded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one specification may ask for.
+
+    Attributes:
+        file_bytes: bytes of all tensors of one file.
+        tensors: tensors of one file.
+        header_bytes: bytes of a safetensors header; the Hub's clients refuse larger ones.
+        rank: dimensions of a tensor; some readers stop at 8.
+        dimension: size of one dimension.
+        name_bytes: UTF-8 bytes of a tensor's name.
+        json_values: values in a JSON answer.
+    """
+
+    file_bytes: int = 64 << 30
+    tensors: int = 100_000
+    header_bytes: int = 25_000_000 - 1
+    rank: int = 8
+    dimension: int = (1 << 31) - 1
+    name_bytes: int = 1024
+    json_values: int = 1 << 20

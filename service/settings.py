@@ -1,0 +1,63 @@
+"""Settings: every one is an environment variable, named XAVIER_ and the field in capitals."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.limits import Limits
+
+_DEFAULTS = Limits()
+Positive = Annotated[int, Field(ge=1)]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """How this server runs. The description of each field is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix="XAVIER_", extra="ignore")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    threads: Positive = Field(default_factory=_cores, description="Threads that draw; the default is one a core.")
+    shutdown_seconds: Positive = Field(
+        default=8, description="How long running answers may go on after SIGTERM or Ctrl-C, in seconds."
+    )
+    max_body_bytes: Positive = Field(default=4 << 20, description="Largest request body, in bytes.")
+    max_file_bytes: Positive = Field(default=_DEFAULTS.file_bytes, description="Most bytes of tensors in a file.")
+    max_tensors: Positive = Field(default=_DEFAULTS.tensors, description="Most tensors in a file.")
+    max_header_bytes: Positive = Field(
+        default=_DEFAULTS.header_bytes, description="Longest safetensors header, in bytes; many readers stop at 25 MB."
+    )
+    max_rank: Positive = Field(default=_DEFAULTS.rank, description="Most dimensions of a tensor.")
+    max_dimension: Positive = Field(default=_DEFAULTS.dimension, description="Largest dimension of a tensor.")
+    max_name_bytes: Positive = Field(default=_DEFAULTS.name_bytes, description="Longest tensor name, in UTF-8 bytes.")
+    max_json_values: Positive = Field(default=_DEFAULTS.json_values, description="Most values in a JSON answer.")
+
+    @property
+    def limits(self) -> Limits:
+        """How large a specification may be."""
+        return Limits(
+            file_bytes=self.max_file_bytes,
+            tensors=self.max_tensors,
+            header_bytes=self.max_header_bytes,
+            rank=self.max_rank,
+            dimension=self.max_dimension,
+            name_bytes=self.max_name_bytes,
+            json_values=self.max_json_values,
+        )
+
+
+def settings_table() -> str:
+    """Every setting as a Markdown table, for the README."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "cores" if field.default_factory else f"`{field.default}`"
+        lines.append(f"| `XAVIER_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""The whole specification: what one file of weights is to hold."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.spec.fields import DTypeField, Seed, Wire
+from service.spec.initializers import Initializer, XavierUniform
+from service.spec.layers import AnyLayer
+from service.stream.dtypes import DType
+
+Framework = Literal["torch", "keras"]
+
+
+class ModelSpec(Wire):
+    """A model: its layers, the seed, and how the weights are written."""
+
+    seed: Seed = Field(description="0 to 2^64-1, as an integer or as a string of decimal digits.")
+    stream: Literal[1] = Field(default=1, description="Version of the stream.")
+    dtype: DTypeField = Field(default=DType.F32, description="Storage format of every tensor that has none of its own.")
+    framework: Framework = Field(
+        default="torch", description="Whose tensor names and axis order the file has; the network is the same."
+    )
+    prefix: str = Field(default="", description="Put before every tensor name of the file.")
+    initializer: Initializer = Field(
+        default=XavierUniform(type="xavier_uniform"),
+        description="For the kernels of linear and convolution layers and for bare tensors.",
+    )
+    layers: tuple[AnyLayer, ...] = Field(strict=False, min_length=1, description="The layers, in order.")

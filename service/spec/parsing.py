@@ -1,0 +1,163 @@
+"""Bytes to a specification, or to every fault of its form with a pointer into the caller's own document.
+
+JSON is read by RFC 8259, and strictly where that leaves freedom: duplicate names are refused (RFC 7493 section 2.3).
+Pointers follow RFC 6901.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from service.errors import Fault, InvalidSpec, MalformedDocument
+from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf
+from service.spec.layers import LAYER_ALIASES, LayerUnion
+from service.spec.model import ModelSpec
+
+MOST_RECEIVED: Final = 60
+"""Characters of a wrong value that are repeated to the caller."""
+
+_UNION_FIELDS: Final = frozenset({"initializer", "bias_initializer", "gain"})
+_RULES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "int_type": "must be an integer",
+        "float_type": "must be a number",
+        "bool_type": "must be true or false",
+        "string_type": "must be a string",
+        "tuple_type": "must be an array",
+        "model_type": "must be an object",
+        "model_attributes_type": "must be an object",
+        "finite_number": "must be finite",
+        "greater_than": "must be above {gt}",
+        "greater_than_equal": "must be at least {ge}",
+        "less_than_equal": "must be at most {le}",
+        "too_short": "must have at least {min_length} item",
+        "too_long": "must have at most {max_length} items",
+        "literal_error": "must be {expected}",
+    }
+)
+_FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        model.model_fields["type"].annotation.__args__[0]: tuple(model.model_fields)
+        for model in (*LayerUnion.__args__, *AnyInitializer.__args__)
+    }
+)
+_TYPES: Final = (*_FIELDS, *LAYER_ALIASES, *INITIALIZER_ALIASES)
+
+
+def read_document(raw: bytes) -> Any:
+    """Parse a JSON document.
+
+    Args:
+        raw: UTF-8 without a byte order mark.
+
+    Raises:
+        MalformedDocument: it is not JSON: also NaN, Infinity, lone surrogates, duplicate names, over 200 levels.
+    """
+    try:
+        from_json(raw, allow_inf_nan=False)
+        return json.loads(raw, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise MalformedDocument("the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise MalformedDocument(f"not JSON: {error}") from None
+
+
+def read_spec(raw: bytes) -> ModelSpec:
+    """Parse and validate a specification.
+
+    Args:
+        raw: a JSON document.
+
+    Raises:
+        MalformedDocument: it is not JSON.
+        InvalidSpec: it is JSON, but not a specification; all faults are named.
+    """
+    document = read_document(raw)
+    try:
+        return ModelSpec.model_validate(document)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise InvalidSpec(list(dict.fromkeys(_faults(details, document)))) from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError(f"duplicate name {_shown(name)} in an object")
+        members[name] = value
+    return members
+
+
+def _faults(details: list[ErrorDetails], document: Any) -> Iterator[Fault]:
+    for detail in details:
+        path, node = _locate(detail["loc"], document)
+        if detail["type"] == "too_short" and node:
+            continue  # its items are wrong, and named; the array is not too short
+        if detail["type"].startswith("union_tag"):
+            path, node = f"{path}/type", node.get("type") if isinstance(node, dict) else None
+        yield Fault(path, _message(detail, node, document))
+
+
+def _locate(loc: tuple[int | str, ...], document: Any) -> tuple[str, Any]:
+    """The pointer to, and the value at, a pydantic location, which also names the members of unions passed through."""
+    path, node, at_union = "", document, False
+    for step in loc:
+        if at_union:
+            at_union = False
+        elif isinstance(node, dict):
+            path, node = path + "/" + _escaped(str(step)), node.get(step)
+            at_union = step in _UNION_FIELDS
+        elif isinstance(node, list):
+            at_union = path.endswith("/layers")
+            path, node = f"{path}/{step}", node[step] if isinstance(step, int) and step < len(node) else None
+    return path, node
+
+
+def _message(detail: ErrorDetails, node: Any, document: Any) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "union_tag_invalid":
+            rule = "must be one of " + context["expected_tags"]
+            return f"{rule}; got {_shown(node)}" + _nearest(str(node), _TYPES)
+        case "union_tag_not_found" | "missing":
+            return (
+                f"{detail['loc'][-1]} {_RULES['missing']}"
+                if detail["type"] == "missing"
+                else f"type {_RULES['missing']}"
+            )
+        case "extra_forbidden":
+            known = _siblings(detail, document)
+            return "unknown field" + (_nearest(str(detail["loc"][-1]), known) or f"; known are {', '.join(known)}")
+    rule = _RULES.get(detail["type"], detail["msg"]).format(**context)
+    return f"{rule}; got {_shown(node)}"
+
+
+def _siblings(detail: ErrorDetails, document: Any) -> tuple[str, ...]:
+    _, parent = _locate(detail["loc"][:-1], document)
+    kind = parent.get("type") if isinstance(parent, dict) else None
+    if parent is document:
+        return tuple(ModelSpec.model_fields)
+    name = LAYER_ALIASES.get(str(kind), INITIALIZER_ALIASES.get(str(kind), str(kind)))
+    return _FIELDS.get(name, tuple(GainOf.model_fields))
+
+
+def _nearest(received: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(received, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= MOST_RECEIVED else text[:MOST_RECEIVED] + "…"
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

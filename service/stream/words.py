@@ -1,0 +1,112 @@
+"""Random words: AES-128-CTR keystreams, one for each (seed, tensor name, lane).
+
+Source: NIST SP 800-38A section 6.5 (CTR mode), FIPS 197 (AES), FIPS 180-4 (SHA-256).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from numpy.typing import NDArray
+
+from service.stream.scratch import scratch
+
+TAG: Final = b"xavier/stream/1\x00"
+WORD_BYTES: Final = 4
+BLOCK_BYTES: Final = 16
+WORDS_IN_BLOCK: Final = BLOCK_BYTES // WORD_BYTES
+MOST_WORDS: Final = 1 << 19
+"""Words in one call; longer requests are the caller's to split."""
+SCATTERED_WORDS: Final = 1 << 16
+_ZEROS: Final = bytes(MOST_WORDS * WORD_BYTES + BLOCK_BYTES)
+
+_LITTLE_ENDIAN: Final = np.dtype("<u4")
+Words = NDArray[np.uint32] | NDArray[np.uint64]
+Indices = NDArray[np.int64]
+Elements = range | Indices
+
+
+def derive_key(seed: int, name: str, lane: int = 0) -> bytes:
+    """The AES-128 key of a tensor's keystream.
+
+    Args:
+        seed: 0 to 2^64 - 1.
+        name: the tensor's canonical name; UTF-8 as given, never normalised.
+        lane: 0 for the words, 1 for the lower halves of 64-bit words.
+
+    Returns:
+        The first 16 bytes of SHA-256(tag, le64(seed), le64(lane), utf8(name)).
+
+    Raises:
+        OverflowError: the seed or the lane is outside 64 bits.
+    """
+    text = TAG + seed.to_bytes(8, "little") + lane.to_bytes(8, "little") + name.encode()
+    return sha256(text).digest()[:BLOCK_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class WordSource:
+    """The random words of one tensor: word i belongs to element i of the canonical tensor."""
+
+    seed: int
+    name: str
+
+    def words(self, elements: Elements, bits: int) -> Words:
+        """The words of some elements, in this thread's scratch: valid until its next call.
+
+        Args:
+            elements: a range of step 1, or any indices; at most MOST_WORDS of them.
+            bits: 32, or 64 for lane 0 above lane 1.
+
+        Returns:
+            One word an element, uint32 or uint64.
+        """
+        upper = self._lane(0, elements)
+        return upper if bits == 32 else _joined(upper, self._lane(1, elements))
+
+    def _lane(self, lane: int, elements: Elements) -> NDArray[np.uint32]:
+        if isinstance(elements, range):
+            return self._consecutive(lane, elements.start, len(elements))
+        return self._scattered(lane, elements)
+
+    def _consecutive(self, lane: int, start: int, count: int) -> NDArray[np.uint32]:
+        block, skip = divmod(start, WORDS_IN_BLOCK)
+        size = (skip + count) * WORD_BYTES
+        mode = modes.CTR(block.to_bytes(BLOCK_BYTES, "big"))
+        keystream = scratch(f"keystream {lane}", np.uint8, size + BLOCK_BYTES)
+        cipher = Cipher(algorithms.AES(derive_key(self.seed, self.name, lane)), mode).encryptor()
+        cipher.update_into(memoryview(_ZEROS)[:size], keystream.data)
+        return keystream[:size].view(_LITTLE_ENDIAN)[skip:]
+
+    def _scattered(self, lane: int, indices: Indices) -> NDArray[np.uint32]:
+        # A counter block holds four words; encrypting the counters alone (ECB) gives the keystream block they stand in.
+        words = scratch(f"scattered {lane}", np.uint32, indices.size)
+        key = algorithms.AES(derive_key(self.seed, self.name, lane))
+        cipher = Cipher(key, modes.ECB()).encryptor()  # noqa: S305 - single counter blocks, which is what CTR does
+        for first in range(0, indices.size, SCATTERED_WORDS):
+            some = indices[first : first + SCATTERED_WORDS]
+            np.take(_blocks(cipher, some), _places(some), out=words[first : first + some.size], mode="clip")
+        return words
+
+
+def _blocks(cipher: CipherContext, indices: Indices) -> NDArray[np.uint32]:
+    counters = scratch("counters", np.uint64, 2 * indices.size).reshape(-1, 2)
+    counters[:, 0] = 0
+    counters[:, 1] = (indices >> 2).astype(">u8").view(np.uint64)
+    blocks = scratch("blocks", np.uint8, counters.nbytes + BLOCK_BYTES)
+    cipher.update_into(counters.data.cast("B"), blocks.data)
+    return blocks[: counters.nbytes].view(_LITTLE_ENDIAN)
+
+
+def _places(indices: Indices) -> Indices:
+    return np.arange(indices.size, dtype=np.int64) * WORDS_IN_BLOCK + (indices & (WORDS_IN_BLOCK - 1))
+
+
+def _joined(upper: NDArray[np.uint32], lower: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    words = scratch("words 64", np.uint64, upper.size)
+    np.left_shift(upper, 32, out=words, dtype=np.uint64)
+    return np.bitwise_or(words, lower, out=words)
