@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test check exhaustive bench lock openapi docs clean
+.PHONY: serve test exhaustive bench lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
@@ -21,8 +21,9 @@ exhaustive: $(VENV)/test.done ## every binary32 word; minutes
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	$(BIN)/python benchmarks/run.py
 
-openapi: $(VENV)/serve.done ## write the committed OpenAPI document
+generated: $(VENV)/serve.done ## write the OpenAPI document and the README's table of settings
 	$(BIN)/python -m service openapi > openapi/openapi.json
+	$(BIN)/python -m service.settings
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

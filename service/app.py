@@ -15,6 +15,7 @@ from service.api import catalogue, docs, operations, plans, problems, weights
 from service.api.documentation import build_document
 from service.api.services import Services
 from service.delivery import DrawingPool
+from service.memory import keep_freed_memory
 from service.settings import Settings
 
 DESCRIPTION = (
@@ -47,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    keep_freed_memory()
     services = Services(DrawingPool(settings.threads), settings.limits, settings.max_body_bytes)
     await asyncio.to_thread(services.check_platform)
     if services.broken is not None:

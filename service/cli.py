@@ -30,6 +30,7 @@ from service.errors import BrokenPlatform, InvalidFile, Refused, XavierError
 from service.formats.documents import plan_document, statistics_document
 from service.formats.safetensors import SafetensorsFile
 from service.formats.verification import comparisons, open_stored, planned_by_metadata
+from service.memory import keep_freed_memory
 from service.plan import Plan, make_plan
 from service.settings import Settings
 from service.spec.fields import DTypeField, Seed
@@ -100,7 +101,7 @@ def _settings_options(command: Command) -> Command:
 @_settings_options
 def serve(**flags: Any) -> None:
     """Serve HTTP until SIGTERM or Ctrl-C. Every option is an environment variable, too."""
-    settings = _settings({name: value for name, value in flags.items() if value is not None})
+    settings = _settings(**{name: value for name, value in flags.items() if value is not None})
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -126,7 +127,7 @@ def serve(**flags: Any) -> None:
 @STATISTICS
 def generate(spec: BinaryIO, output: str, seed: int | None, dtype: str | None, statistics: Any) -> None:
     """Write the weights of SPEC as safetensors: whole under its name, or not at all."""
-    file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=Settings().limits)
+    file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
     with _pool() as pool, _sink(output) as sink:
         if file.needs_measuring(0):
             file = file.with_measured(pool.measured(file.plan))
@@ -142,7 +143,7 @@ def generate(spec: BinaryIO, output: str, seed: int | None, dtype: str | None, s
 @JSON
 def plan(spec: BinaryIO, seed: int | None, dtype: str | None, statistics: Any, as_json: bool) -> None:
     """Show what SPEC would draw, and what it costs. Draws nothing."""
-    file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=Settings().limits)
+    file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
     if as_json:
         _print_json(plan_document(file.plan, file, f"/v1/weights/{file.plan.permalink}/model.safetensors"))
     else:
@@ -200,7 +201,7 @@ def openapi(check: bool) -> None:
 @click.option("--url", help="The server; the default is the port of the settings on this machine.")
 def health(url: str | None) -> None:
     """Ask a running server whether it serves weights; exit 0 if so."""
-    url = url or f"http://127.0.0.1:{Settings().port}"
+    url = url or f"http://127.0.0.1:{_settings().port}"
     try:
         with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/readyz", timeout=5):
             click.echo("ok")
@@ -209,23 +210,24 @@ def health(url: str | None) -> None:
         sys.exit(1)
 
 
-def _settings(flags: dict[str, Any]) -> Settings:
+def _settings(**flags: Any) -> Settings:
     try:
         return Settings(**flags)
     except ValidationError as error:
         first = error.errors()[0]
-        raise click.UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise click.UsageError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _plan(spec: BinaryIO, seed: int | None, dtype: str | None) -> Plan:
     changes = {"seed": seed, "dtype": dtype}
     given = {name: value for name, value in changes.items() if value is not None}
-    return make_plan(read_spec(spec.read()).model_copy(update=given), Settings().limits)
+    return make_plan(read_spec(spec.read()).model_copy(update=given), _settings().limits)
 
 
 @contextmanager
 def _pool() -> Iterator[DrawingPool]:
-    with closing(DrawingPool(Settings().threads)) as pool:
+    keep_freed_memory()
+    with closing(DrawingPool(_settings().threads)) as pool:
         pool.check()
         yield pool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -61,3 +62,15 @@ def settings_table() -> str:
         default = "cores" if field.default_factory else f"`{field.default}`"
         lines.append(f"| `XAVIER_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines)
+
+
+def with_table(text: str) -> str:
+    """A Markdown text whose part between the settings markers is the table of today."""
+    before, opening, rest = text.partition("<!-- settings -->\n")
+    _, closing, after = rest.partition("<!-- /settings -->")
+    return f"{before}{opening}{settings_table()}\n{closing}{after}"
+
+
+if __name__ == "__main__":
+    readme = Path("README.md")
+    readme.write_text(with_table(readme.read_text()))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import fsum, sqrt
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,7 @@ BLOCK: Final = 1 << 17
 BLOCKS_IN_BATCH: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """Four numbers that describe a tensor's values; all None for a tensor without elements."""
 
     mean: float | None

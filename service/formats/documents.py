@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import orjson
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from service.analysis.statistics import Summary, expected
 from service.errors import Excess, LimitExceeded
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
-from service.initializers.distributions import Distribution
+from service.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
 from service.limits import Limits
 from service.plan import Plan, TensorPlan
 from service.stream import STREAM_VERSION
@@ -25,6 +24,12 @@ from service.stream.dtypes import DType, widen
 
 Encoding = Literal["decimal", "base64"]
 Document = dict[str, Any]
+LAWS: Final[dict[type, str]] = {
+    Uniform: "uniform",
+    Normal: "normal",
+    TruncatedNormal: "truncated_normal",
+    Constant: "constant",
+}
 
 
 def plan_document(plan: Plan, file: SafetensorsFile, permalink: str | None) -> Document:
@@ -95,8 +100,7 @@ def weights_json(
 
 def scalars(distribution: Distribution) -> Document:
     """A law and its parameters."""
-    name = {"TruncatedNormal": "truncated_normal"}.get(type(distribution).__name__, type(distribution).__name__.lower())
-    return {"type": name} | asdict(distribution)  # type: ignore[call-overload,no-any-return]  # every law is a dataclass
+    return {"type": LAWS[type(distribution)]} | distribution.scalars
 
 
 def _about(plan: Plan) -> Document:
@@ -108,8 +112,8 @@ def _names(tensor: TensorPlan) -> Document:
 
 
 def _statistics(tensor: TensorPlan, measured: Summary | None) -> Document:
-    found = {"measured": asdict(measured)} if measured else {}
-    return found | {"expected": asdict(expected(tensor))}
+    found = {"measured": measured._asdict()} if measured else {}
+    return found | {"expected": expected(tensor)._asdict()}
 
 
 def _tensor_plan(tensor: TensorPlan, offsets: list[int]) -> Document:
@@ -124,7 +128,7 @@ def _tensor_plan(tensor: TensorPlan, offsets: list[int]) -> Document:
         "fan_out": parameter.fans and parameter.fans.fan_out,
         "initializer": parameter.initializer.model_dump(mode="json"),
         "distribution": scalars(parameter.distribution),
-        "expected": asdict(expected(tensor)),
+        "expected": expected(tensor)._asdict(),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -176,18 +176,18 @@ def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
     parameter = tensor.parameter
     described: dict[str, Any] = {"initializer": parameter.initializer.model_dump(mode="json", exclude_defaults=True)}
     if parameter.fans:
-        described |= asdict(parameter.fans)
+        described |= {"fan_in": parameter.fans.fan_in, "fan_out": parameter.fans.fan_out}
     if parameter.axes:
         described["axes"] = list(parameter.axes)
     if statistics != "none":
-        described["statistics"] = {"expected": asdict(expected(tensor))}
+        described["statistics"] = {"expected": expected(tensor)._asdict()}
     if statistics == "measured":
         described["statistics"]["measured"] = None
     return canonical_json(described).decode()
 
 
 def _fixed_width(summary: Summary | None) -> str:
-    numbers = asdict(summary or Summary(None, None, None, None))
+    numbers = (summary or Summary(None, None, None, None))._asdict()
     shown = ("null" if numbers[name] is None else f"{numbers[name]:.16e}" for name in sorted(numbers))
     return (
         "{"
@@ -217,7 +217,7 @@ def _draw_parameters(tensor: TensorPlan) -> bytes:
         parameter.dtype.value,
     )
     law = parameter.distribution
-    scalars = {name: value.hex() for name, value in asdict(law).items()}  # type: ignore[call-overload]  # every law is a dataclass
+    scalars = {name: value.hex() for name, value in law.scalars.items()}
     return repr((drawn, type(law).__name__, scalars)).encode()
 
 

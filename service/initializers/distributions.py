@@ -36,6 +36,10 @@ class Distribution(Protocol):
     def std(self) -> float:
         """The expected standard deviation."""
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """What defines the law, by name."""
+
     def reach(self, dtype: DType) -> tuple[float, float]:
         """The least and the greatest value that can be drawn, before any rounding."""
 
@@ -54,7 +58,12 @@ class Distribution(Protocol):
 
 
 class _Law(ABC):
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """See Distribution."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @abstractmethod
     def reach(self, dtype: DType) -> tuple[float, float]:

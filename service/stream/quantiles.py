@@ -46,7 +46,8 @@ def truncated_normal(words: Array, mean: float, std: float, p: Precision, out: A
         out: where the values go, shape (n,), of the working precision.
     """
     y = _fraction(words, p.floating(1), p, scratch("y", p.floating, words.size))
-    return _scaled(_central(y, _one_less_square(y, p), p, out), mean, std, p)
+    r = _one_less_square(y, p, out=scratch("r", p.floating, words.size))
+    return _scaled(_central(y, r, words.view(p.floating), p), mean, std, p, out)
 
 
 def normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
@@ -59,13 +60,14 @@ def normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> A
         p: the working precision.
         out: where the values go, shape (n,), of the working precision.
     """
-    y, k = scratch("y", p.floating, words.size), scratch("k", p.signed, words.size)
-    _times(_odd(words, p, out=k), p.coefficients["Y"][0], p, out=y)
-    r = _one_less_square(y, p)
-    beyond = np.flatnonzero(np.less(r, 0, out=scratch("beyond", np.bool_, words.size)))
-    _central(y, r, p, out)
-    out[beyond] = _tail(words.view(p.signed)[beyond], p)
-    return _scaled(out, mean, std, p)
+    y, r = scratch("y", p.floating, words.size), scratch("r", p.floating, words.size)
+    _times(_odd(words, p, out=r.view(p.signed)), p.coefficients["Y"][0], p, out=y)
+    _one_less_square(y, p, out=r)
+    beyond = _negative(r)
+    extremes = _tail(words.view(p.signed)[beyond], p)
+    values = _central(y, r, words.view(p.floating), p)
+    values[beyond] = extremes
+    return _scaled(values, mean, std, p, out)
 
 
 def _fraction(words: Array, scale: Scalar, p: Precision, out: Array) -> Array:
@@ -78,13 +80,16 @@ def _fraction(words: Array, scale: Scalar, p: Precision, out: Array) -> Array:
 
 
 def _times(k: Array, factor: Scalar, p: Precision, out: Array) -> Array:
-    np.multiply(k, factor, out=out, dtype=p.floating, casting="same_kind")
+    """Integers, which are overwritten, as floats times a factor; `out` is written once, as it may be cold memory."""
+    values = k.view(p.floating)
+    np.copyto(values, k, casting="same_kind")
+    np.multiply(values, factor, out=out)
     return out
 
 
-def _scaled(values: Array, mean: float, std: float, p: Precision) -> Array:
-    np.multiply(values, p.floating(std), out=values)
-    return values if mean == 0 else np.add(values, p.floating(mean), out=values)
+def _scaled(values: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
+    np.multiply(values, p.floating(std), out=out)
+    return out if mean == 0 else np.add(out, p.floating(mean), out=out)
 
 
 def _odd(words: Array, p: Precision, out: Array) -> Array:
@@ -92,10 +97,22 @@ def _odd(words: Array, p: Precision, out: Array) -> Array:
     return np.bitwise_or(out, 1, out=out)
 
 
-def _one_less_square(y: Array, p: Precision) -> Array:
-    r: Array = np.multiply(y, y, out=scratch("r", p.floating, y.size))
-    np.subtract(p.floating(1), r, out=r)
-    return r
+def _one_less_square(y: Array, p: Precision, out: Array) -> Array:
+    np.multiply(y, y, out=out)
+    np.subtract(p.floating(1), out, out=out)
+    return out
+
+
+def _negative(r: Array) -> Array:
+    """The places where r < 0, by groups of four: NumPy searches without branches only where a tenth is set."""
+    padded = scratch("negative", np.bool_, -(-r.size // 4) * 4)
+    padded[r.size :] = False
+    np.less(r, 0, out=padded[: r.size])
+    groups = padded.view(np.uint32)
+    found = np.flatnonzero(np.not_equal(groups, 0, out=scratch("groups", np.bool_, groups.size)))
+    members = np.flatnonzero(groups[found].view(np.bool_))
+    places: Array = (found[members >> 2] << 2) + (members & 3)
+    return places
 
 
 def _horner(coefficients: tuple[Scalar, ...], x: Array, out: Array) -> Array:
@@ -107,28 +124,49 @@ def _horner(coefficients: tuple[Scalar, ...], x: Array, out: Array) -> Array:
     return np.add(out, lower[0], out=out)
 
 
-def _central(y: Array, r: Array, p: Precision, out: Array) -> Array:
-    _horner(p.coefficients["PC"], r, out)
-    q = _horner(p.coefficients["QC"], r, scratch("q", p.floating, r.size))
-    np.divide(out, q, out=out)
-    return np.multiply(out, y, out=out)
+def _central(y: Array, r: Array, q: Array, p: Precision) -> Array:
+    """PC(r) / QC(r) . y, in the memory of y; `q` is working memory."""
+    values = _horner(p.coefficients["PC"], r, scratch("p", p.floating, r.size))
+    np.divide(values, _horner(p.coefficients["QC"], r, q), out=values)
+    return np.multiply(values, y, out=y)
 
 
 def _tail(words: Array, p: Precision) -> Array:
-    negative = np.right_shift(words, p.bits - 1)
-    # The tail probability in units of 2^-33 (2^-65): odd, positive, and below 2^(bits - 4) out here.
-    t = (((words ^ negative) ^ np.iinfo(p.signed).max) << 1) | 1
-    u = np.sqrt(_minus_two_log(t, p)) - p.coefficients["S0"][0]
-    value = _horner(p.coefficients["PT"], u, np.empty_like(u)) / _horner(p.coefficients["QT"], u, np.empty_like(u))
-    return np.negative(value, out=value, where=negative < 0)
+    """The tail quantile of signed words, which are overwritten."""
+    value, u, q = (scratch(f"tail {use}", p.floating, words.size) for use in ("value", "u", "q"))
+    sign = np.right_shift(words, p.bits - 1, out=scratch("tail sign", p.signed, words.size))
+    _minus_two_log(_tail_probability(words, sign, p), p, out=u)
+    np.sqrt(u, out=u)
+    np.subtract(u, p.coefficients["S0"][0], out=u)
+    _horner(p.coefficients["PT"], u, value)
+    np.divide(value, _horner(p.coefficients["QT"], u, q), out=value)
+    negated = np.left_shift(sign, p.bits - 1, out=sign)
+    np.bitwise_xor(value.view(p.signed), negated, out=value.view(p.signed))
+    return value
 
 
-def _minus_two_log(t: Array, p: Precision) -> Array:
-    """-2 ln(t . 2^-33), or 2^-65 in binary64, for odd integers t."""
-    b = t.astype(p.floating).view(p.signed) - p.signed(p.root_half)
-    e = np.right_shift(b, p.mantissa).astype(p.floating)
-    m = ((b & ((1 << p.mantissa) - 1)) + p.signed(p.root_half)).view(p.floating)
-    one = p.floating(1)
-    q = (m - one) / (m + one)
-    log_m = _horner(p.coefficients["LG"], q * q, np.empty_like(q)) * q
-    return np.asarray(log_m + (e - p.floating(p.bits + 1)) * p.coefficients["H"][0])
+def _tail_probability(words: Array, sign: Array, p: Precision) -> Array:
+    """The tail probability of signed words in units of 2^-33 (2^-65), odd and positive, in place."""
+    np.bitwise_xor(words, sign, out=words)
+    np.bitwise_xor(words, np.iinfo(p.signed).max, out=words)
+    np.left_shift(words, 1, out=words)
+    return np.bitwise_or(words, 1, out=words)
+
+
+def _minus_two_log(t: Array, p: Precision, out: Array) -> Array:
+    """-2 ln(t . 2^-33), or of t . 2^-65 in binary64; the integers t are overwritten."""
+    one, root_half = p.floating(1), p.signed(p.root_half)
+    m, e = scratch("tail m", p.floating, t.size), scratch("tail e", p.floating, t.size)
+    np.copyto(m, t, casting="same_kind")
+    b = np.subtract(m.view(p.signed), root_half, out=m.view(p.signed))
+    np.copyto(e, np.right_shift(b, p.mantissa, out=t), casting="same_kind")
+    np.bitwise_and(b, (1 << p.mantissa) - 1, out=b)
+    np.add(b, root_half, out=b)
+    q = np.subtract(m, one, out=t.view(p.floating))
+    np.divide(q, np.add(m, one, out=m), out=q)
+    _horner(p.coefficients["LG"], np.multiply(q, q, out=m), out)
+    np.multiply(out, q, out=out)
+    np.subtract(e, p.floating(p.bits + 1), out=e)
+    np.multiply(e, p.coefficients["H"][0], out=e)
+    np.add(out, e, out=out)
+    return out

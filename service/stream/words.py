@@ -5,6 +5,7 @@ Source: NIST SP 800-38A section 6.5 (CTR mode), FIPS 197 (AES), FIPS 180-4 (SHA-
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -24,6 +25,7 @@ MOST_WORDS: Final = 1 << 19
 SCATTERED_WORDS: Final = 1 << 16
 _ZEROS: Final = bytes(MOST_WORDS * WORD_BYTES + BLOCK_BYTES)
 
+_FIRST_WORDS: Final = np.arange(SCATTERED_WORDS, dtype=np.int64) * WORDS_IN_BLOCK
 _LITTLE_ENDIAN: Final = np.dtype("<u4")
 Words = NDArray[np.uint32] | NDArray[np.uint64]
 Indices = NDArray[np.int64]
@@ -83,27 +85,33 @@ class WordSource:
         return keystream[:size].view(_LITTLE_ENDIAN)[skip:]
 
     def _scattered(self, lane: int, indices: Indices) -> NDArray[np.uint32]:
-        # A counter block holds four words; encrypting the counters alone (ECB) gives the keystream block they stand in.
+        # Encrypting a counter alone (ECB) gives the keystream block of CTR that it stands for, four words of it.
         words = scratch(f"scattered {lane}", np.uint32, indices.size)
         key = algorithms.AES(derive_key(self.seed, self.name, lane))
         cipher = Cipher(key, modes.ECB()).encryptor()  # noqa: S305 - single counter blocks, which is what CTR does
         for first in range(0, indices.size, SCATTERED_WORDS):
-            some = indices[first : first + SCATTERED_WORDS]
-            np.take(_blocks(cipher, some), _places(some), out=words[first : first + some.size], mode="clip")
+            some = slice(first, first + SCATTERED_WORDS)
+            _pick(_blocks(cipher, indices[some]), indices[some], out=words[some])
         return words
 
 
 def _blocks(cipher: CipherContext, indices: Indices) -> NDArray[np.uint32]:
-    counters = scratch("counters", np.uint64, 2 * indices.size).reshape(-1, 2)
+    """The keystream blocks that hold the words of some indices, one block an index, shape (4 n,)."""
+    counters = scratch("counters", np.int64, 2 * indices.size).reshape(-1, 2)
     counters[:, 0] = 0
-    counters[:, 1] = (indices >> 2).astype(">u8").view(np.uint64)
+    np.right_shift(indices, 2, out=counters[:, 1])
+    if sys.byteorder == "little":
+        counters.byteswap(inplace=True)
     blocks = scratch("blocks", np.uint8, counters.nbytes + BLOCK_BYTES)
     cipher.update_into(counters.data.cast("B"), blocks.data)
     return blocks[: counters.nbytes].view(_LITTLE_ENDIAN)
 
 
-def _places(indices: Indices) -> Indices:
-    return np.arange(indices.size, dtype=np.int64) * WORDS_IN_BLOCK + (indices & (WORDS_IN_BLOCK - 1))
+def _pick(blocks: NDArray[np.uint32], indices: Indices, out: NDArray[np.uint32]) -> None:
+    """Of each block the word of its index."""
+    places = np.bitwise_and(indices, WORDS_IN_BLOCK - 1, out=scratch("places", np.int64, indices.size))
+    np.add(places, _FIRST_WORDS[: indices.size], out=places)
+    np.take(blocks, places, out=out, mode="clip")
 
 
 def _joined(upper: NDArray[np.uint32], lower: NDArray[np.uint32]) -> NDArray[np.uint64]:

@@ -1,0 +1,143 @@
+"""What the benchmarks share: alternating runs, medians, a real server, and a reader in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MI = 1 << 20
+GI = 1 << 30
+
+
+def alternately(contenders: Mapping[str, Callable[[], float]], runs: int) -> dict[str, float]:
+    """The median of what each contender returns, after one run that does not count, all taking turns."""
+    for contender in contenders.values():
+        contender()
+    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(runs):
+        for name, contender in contenders.items():
+            figures[name].append(contender())
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long some work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def tensor_spec(nbytes: int, initializer: object) -> bytes:
+    """A specification of about so many bytes of F32, in tensors of at most 1 GiB."""
+    rows = min(nbytes, GI) // (4 * 16384)
+    tensor = {"type": "tensor", "name": "w", "shape": [rows, 16384], "initializer": initializer}
+    layers = [{"type": "repeat", "name": "block", "times": max(nbytes // GI, 1), "layers": [tensor]}]
+    return json.dumps({"seed": 2010, "layers": layers}).encode()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its port and its process."""
+
+    port: int
+    pid: int
+
+    def memory(self, field: str) -> float:
+        """VmRSS or VmHWM of the process, in MB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024 / 1e6  # type: ignore[index]  # Linux has both
+
+
+@contextmanager
+def server(command: list[str]) -> Iterator[Server]:
+    """A server process on a free port of the loopback, ended at the end."""
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                yield Server(int(found[1]), process.pid)
+                break
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def our_server() -> list[str]:
+    """The command that serves weights."""
+    return [sys.executable, "-m", "service", "serve", "--port", "0"]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What reading one answer took."""
+
+    seconds: float
+    nbytes: int
+
+
+WEIGHTS = "/v1/weights?format=safetensors&statistics=none"
+
+
+def _request(body: bytes, path: str, field: str) -> bytes:
+    head = (
+        f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{field}"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def read(port: int, body: bytes, path: str = WEIGHTS, field: str = "") -> Read:
+    """Read one answer to its end and drop it, in this process."""
+    buffer = bytearray(MI)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        start = time.perf_counter()
+        connection.sendall(_request(body, path, field))
+        total = connection.recv_into(buffer)
+        if not re.match(rb"HTTP/1.1 20[06]", buffer):
+            raise RuntimeError(bytes(buffer[:total]).decode())
+        while received := connection.recv_into(buffer):
+            total += received
+    return Read(time.perf_counter() - start, total)
+
+
+def first_byte(port: int, body: bytes) -> float:
+    """Seconds from the request to the first byte of the file; the connection is left then."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        start = time.perf_counter()
+        connection.sendall(_request(body, WEIGHTS, ""))
+        received = b""
+        while not received.partition(b"\r\n\r\n")[2]:
+            received += connection.recv(4096)
+        return time.perf_counter() - start
+
+
+def read_elsewhere(port: int, body: bytes) -> Read:
+    """The same for weights, in a process of its own, as a real client is."""
+    code = (
+        "import sys; from measuring import read; body = sys.stdin.buffer.read();"
+        f" found = read({port}, body); print(found.seconds, found.nbytes)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], input=body, capture_output=True, check=True, env=environment
+    ).stdout
+    taken, nbytes = printed.split()
+    return Read(float(taken), int(nbytes))
+
+
+def row(name: str, figure: str, ratio: str = "", aim: str = "") -> None:
+    """Print a line of results."""
+    print(f"  {name:<52}{figure:>16}{ratio:>14}{aim:>16}", flush=True)
