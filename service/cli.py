@@ -7,12 +7,13 @@ Exit status: 0 done; 1 something went wrong or differs; 2 the words or the speci
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar
-from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 import click
@@ -34,7 +35,7 @@ from service.memory import keep_freed_memory
 from service.plan import Plan, make_plan
 from service.settings import Settings
 from service.spec.fields import DTypeField, Seed
-from service.spec.parsing import read_spec
+from service.spec.parsing import read_spec, rule_of
 from service.tables import show_plan, show_statistics
 
 OPENAPI: Final = Path("openapi/openapi.json")
@@ -52,7 +53,7 @@ class _Wired(click.ParamType[Any]):
         try:
             return self._adapter.validate_python(value)
         except ValidationError as error:
-            self.fail(error.errors()[0]["msg"], param, ctx)
+            self.fail(rule_of(error.errors()[0]), param, ctx)
 
 
 SEED: Final = click.option("--seed", type=_Wired("integer", Seed), help="Instead of the specification's seed.")
@@ -70,6 +71,7 @@ SPEC: Final = click.argument("spec", type=click.File("rb"))
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no part of a file is left
     try:
         cli(standalone_mode=True)
     except XavierError as error:
@@ -145,7 +147,7 @@ def plan(spec: BinaryIO, seed: int | None, dtype: str | None, statistics: Any, a
     """Show what SPEC would draw, and what it costs. Draws nothing."""
     file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
     if as_json:
-        _print_json(plan_document(file.plan, file, f"/v1/weights/{file.plan.permalink}/model.safetensors"))
+        _print_json(plan_document(file))
     else:
         show_plan(file)
 
@@ -205,7 +207,7 @@ def health(url: str | None) -> None:
     try:
         with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/readyz", timeout=5):
             click.echo("ok")
-    except (HTTPError, URLError, TimeoutError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         click.echo(f"{url}: {error}", err=True)
         sys.exit(1)
 

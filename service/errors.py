@@ -77,10 +77,11 @@ class Refused(XavierError):
         faults: every fault of the first stage that failed; past MOST_FAULTS they are only counted.
     """
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], total: int = 0) -> None:
         shown = list(faults[:MOST_FAULTS])
-        if len(faults) > len(shown):
-            shown.append(Fault("", f"and {len(faults) - len(shown)} more faults"))
+        more = max(total, len(faults)) - len(shown)
+        if more and len(shown) == MOST_FAULTS:
+            shown.append(Fault("", f"and {more} more faults"))
         super().__init__("; ".join(f"{fault.pointer}: {fault.message}".removeprefix(": ") for fault in shown))
         self.faults = tuple(shown)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.analysis.statistics import Summary, expected
-from service.formats.documents import scalars
+from service.formats.documents import file_path, scalars
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, TensorPlan
 
@@ -29,7 +29,7 @@ def show_plan(file: SafetensorsFile) -> None:
     console.print(table)
     console.print(f"{len(plan.tensors):,} tensors, {plan.elements:,} values, {file.length:,} bytes with the header")
     console.print(f"digest     {plan.digest}")
-    console.print(f"permalink  /v1/weights/{plan.permalink}/model.safetensors", soft_wrap=True)
+    console.print(f"permalink  {file_path(file)}", soft_wrap=True)
     for warning in plan.warnings:
         console.print(f"warning: {warning}")
 

@@ -13,6 +13,7 @@ import pytest
 from service.plan import make_plan
 from service.settings import with_table
 from service.spec.parsing import read_spec
+from tests.api.servers import Server
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -53,9 +54,9 @@ def test_the_first_screen_has_the_two_commands_and_a_curl() -> None:
     assert "curl" in first_screen
 
 
-def test_the_shell_and_python_snippets_run_in_their_order(workplace: Path, server: str) -> None:
-    for language, code in BLOCKS:
-        code = code.replace("http://localhost:8000", server).replace("localhost:8000", server)
+def test_the_shell_and_python_snippets_run_in_their_order(workplace: Path, server: Server) -> None:
+    for language, written in BLOCKS:
+        code = written.replace("http://localhost:8000", server.url).replace("localhost:8000", server.url)
         if language == "sh" and "make" not in code:
             _run(["bash", "-euo", "pipefail", "-c", code], workplace)
         elif language == "python":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import fsum, sqrt
+from math import frexp, fsum, sqrt
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -46,7 +46,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What a block contributes: sums of the deviations from the expected mean, and the extremes."""
+    """What a block contributes: sums of the scaled deviations from the expected mean, and the extremes."""
 
     place: int
     deviation: float
@@ -99,9 +99,15 @@ def _moments(tensor: TensorPlan, block: Block) -> Moments:
     stored = np.empty(block.count, dtype.storage)
     tensor.fill_canonical(block.first, stored)
     values = widen(stored, dtype)
-    deviations = values.astype(np.float64) - tensor.distribution.mean
+    deviations = (values.astype(np.float64) - tensor.distribution.mean) / _unit(tensor)
     least, greatest = float(values.min()) + 0.0, float(values.max()) + 0.0
     return Moments(block.place, _fold(deviations), _fold(deviations * deviations), least, greatest)
+
+
+def _unit(tensor: TensorPlan) -> float:
+    """A power of two near the standard deviation: dividing by it is exact, and squares stay in range."""
+    _, exponent = frexp(tensor.distribution.std)
+    return 2.0 ** min(max(exponent, -1000), 1000)
 
 
 def _fold(values: NDArray[Any]) -> float:
@@ -119,8 +125,8 @@ def _summary(tensor: TensorPlan, parts: Sequence[Moments]) -> Summary:
     deviation = fsum(part.deviation for part in parts) / n
     variance = fsum(part.squared for part in parts) / n - deviation * deviation
     return Summary(
-        mean=tensor.distribution.mean + deviation,
-        std=sqrt(max(variance, 0.0)),
+        mean=tensor.distribution.mean + deviation * _unit(tensor),
+        std=sqrt(max(variance, 0.0)) * _unit(tensor),
         min=min(part.least for part in parts),
         max=max(part.greatest for part in parts),
     )

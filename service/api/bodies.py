@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from fastapi import Request
 
+from service.api.negotiation import JSON
 from service.api.problems import RequestRefused
-
-JSON: Final = "application/json"
 
 
 async def read_body(request: Request, most: int) -> bytes:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from starlette.datastructures import Headers
+
 from service.api.problems import RequestRefused
 
-_RANGE: Final = re.compile(
-    r"bytes[ \t]*=[ \t]*(?:([0-9]{1,19})-([0-9]*)|-([0-9]{1,19}))[ \t]*", re.ASCII | re.IGNORECASE
-)
+_RANGE: Final = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +22,21 @@ class Selection:
     stop: int
 
 
-def select(method: str, headers: Mapping[str, str], etag: str, length: int) -> Selection:
+def select(method: str, headers: Headers, etag: str, length: int) -> Selection:
     """What a request asks for, in the order of precedence of RFC 9110 section 13.2.2.
 
     Args:
         method: GET or HEAD.
-        headers: the request's, by lower-case name.
+        headers: the request's; a list may be spread over several fields (RFC 9110 section 5.3).
         etag: the strong entity tag, with its quotes.
         length: bytes of the whole representation.
 
     Raises:
         RequestRefused: 412, If-Match names another; 416, no such range.
     """
-    if not _matches(headers.get("if-match", "*"), etag, weakly=False):
+    if not _matches(headers.getlist("if-match") or ["*"], etag, weakly=False):
         raise RequestRefused(412, "the bytes at this address have another ETag", {"ETag": etag})
-    if "if-none-match" in headers and _matches(headers["if-none-match"], etag, weakly=True):
+    if _matches(headers.getlist("if-none-match"), etag, weakly=True):
         return Selection(304, 0, 0)
     field = headers.get("range", "")
     same = headers.get("if-range", etag).strip() == etag
@@ -46,8 +45,8 @@ def select(method: str, headers: Mapping[str, str], etag: str, length: int) -> S
     return _part(field, length)
 
 
-def _matches(field: str, etag: str, *, weakly: bool) -> bool:
-    tags = [tag.strip() for tag in field.split(",")]
+def _matches(fields: list[str], etag: str, *, weakly: bool) -> bool:
+    tags = [tag.strip() for tag in ",".join(fields).split(",")]
     return "*" in tags or etag in tags or (weakly and f"W/{etag}" in tags)
 
 
@@ -60,14 +59,21 @@ def _part(field: str, length: int) -> Selection:
     if not match:
         raise _unsatisfiable("one range of bytes at a time, such as bytes=0-99 or bytes=-100", length)
     first, last, suffix = match.groups()
-    start = int(first) if suffix is None else max(length - int(suffix), 0)
-    far = suffix is not None or not last or len(last.lstrip("0")) > len(str(length))
-    stop = length if far else min(int(last) + 1, length)
+    if suffix is not None:
+        start, stop = length - _bounded(suffix, length), length
+    else:
+        start, stop = _bounded(first, length), _bounded(last, length - 1) + 1 if last else length
     if start >= length:
         raise _unsatisfiable(f"the file has {length} bytes", length)
     if start >= stop:
         raise _unsatisfiable("the range ends before it starts", length)
     return Selection(206, start, stop)
+
+
+def _bounded(digits: str, most: int) -> int:
+    """A number of any length, or the most that it may be."""
+    significant = digits.lstrip("0")
+    return most if len(significant) > len(str(most)) else min(int(significant or "0"), most)
 
 
 def _unsatisfiable(detail: str, length: int) -> RequestRefused:

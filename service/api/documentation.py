@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.analysis.statistics import batches, measure, summarise
-from service.api.problems import MEDIA_TYPE, describe, problem
+from service.api.problems import MEDIA_TYPE, describe, kind_of, problem, title_of
 from service.errors import BrokenPlatform, MalformedDocument, Refused, UnknownPermalink
-from service.formats.documents import plan_document, statistics_document, weights_json
+from service.formats.documents import file_path, plan_document, statistics_document, weights_json
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan, make_plan
@@ -33,6 +33,7 @@ EXAMPLE_SPEC: Final = {
             "name": "fc1",
             "in_features": 3,
             "out_features": 2,
+            "bias": False,
             "initializer": {"type": "xavier_uniform", "gain": "tanh"},
         }
     ],
@@ -65,11 +66,6 @@ def example_plan() -> Plan:
     return make_plan(read_spec(json.dumps(EXAMPLE_SPEC).encode()))
 
 
-def example_path() -> str:
-    """The permalink of the example."""
-    return f"/v1/weights/{example_plan().permalink}/model.safetensors"
-
-
 def json_answer(model: type[BaseModel], example: Any, description: str) -> Responses:
     """A JSON answer with its schema and an example."""
     if isinstance(example, BaseModel):
@@ -82,7 +78,7 @@ def json_answer(model: type[BaseModel], example: Any, description: str) -> Respo
 def plan_answer() -> Responses:
     """The answer of /v1/plan."""
     plan = example_plan()
-    example = plan_document(plan, SafetensorsFile(plan), example_path())
+    example = plan_document(SafetensorsFile(plan))
     return json_answer(answers.PlanAnswer, example, "What would be drawn.")
 
 
@@ -94,9 +90,14 @@ def statistics_answer() -> Responses:
     return json_answer(answers.StatisticsAnswer, example, "Measured beside expected.")
 
 
-def weights_answers(*, by_address: bool = False) -> Responses:
+def weights_answers(*, by_address: bool = False, ranges: bool = True) -> Responses:
     """The answers of /v1/weights, by POST or by permalink."""
-    link = {"example": {"summary": "The file of the example specification.", "externalValue": example_path()}}
+    link = {
+        "example": {
+            "summary": "The file of the example specification.",
+            "externalValue": file_path(SafetensorsFile(example_plan())),
+        }
+    }
     content: Responses = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "examples": link}
     }
@@ -106,11 +107,12 @@ def weights_answers(*, by_address: bool = False) -> Responses:
         content["application/json"] = {"schema": _ref(answers.WeightsAnswer), "example": weights}
         return {200: {"description": "The weights.", "headers": headers, "content": content}}
     part = {"Content-Range": {"description": "The part that is sent.", "schema": {"type": "string"}}}
-    return {
+    answers_by_address: Responses = {
         200: {"description": "A safetensors file.", "headers": headers, "content": content},
         206: {"description": "The bytes of the range.", "headers": headers | part, "content": content},
         304: {"description": "The caller has these bytes; no body."},
     }
+    return answers_by_address if ranges else {status: answers_by_address[status] for status in (200, 304)}
 
 
 def _file_headers() -> dict[str, Any]:
@@ -141,26 +143,19 @@ def _problem_examples() -> dict[int, dict[str, Any]]:
     return {
         400: describe(_error(b'{"seed": NaN}')),
         404: describe(UnknownPermalink("the permalink does not decode: Incorrect padding")),
-        406: problem(406, "not-acceptable", "Not Acceptable", "this resource comes as application/json"),
-        412: problem(412, "precondition-failed", "Precondition Failed", "the bytes at this address have another ETag"),
-        413: problem(
-            413, "request-entity-too-large", "Request Entity Too Large", "a request body may have at most 4194304 bytes"
-        ),
-        415: problem(
-            415,
-            "unsupported-media-type",
-            "Unsupported Media Type",
-            "send the specification as application/json, which is always UTF-8",
-        ),
-        416: problem(
-            416,
-            "requested-range-not-satisfiable",
-            "Requested Range Not Satisfiable",
-            "the file has 624 bytes",
-        ),
+        406: _refusal(406, "this resource comes as application/json"),
+        412: _refusal(412, "the bytes at this address have another ETag"),
+        413: _refusal(413, "a request body may have at most 4194304 bytes"),
+        415: _refusal(415, "send the specification as application/json, which is always UTF-8"),
+        416: _refusal(416, "the file has 624 bytes"),
         422: describe(_error(json.dumps(WRONG_SPEC).encode())),
         503: describe(BrokenPlatform("subnormal numbers of 32 bits are flushed to zero")),
     }
+
+
+def _refusal(status: int, detail: str) -> dict[str, Any]:
+    title = title_of(status)
+    return problem(status, kind_of(title), title, detail)
 
 
 def _error(raw: bytes) -> MalformedDocument | Refused:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import Request
@@ -11,23 +13,25 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.api.conditionals import Selection
-from service.api.options import query_of
 from service.api.services import Services
+from service.formats.documents import file_path
 from service.formats.safetensors import SafetensorsFile
-from service.plan import Plan
 
 MEDIA_TYPE: Final = "application/octet-stream"
 FOREVER: Final = "public, max-age=31536000, immutable, no-transform"
 MOST_IN_HEADER: Final = 2048
 """Characters of a permalink that a header field carries."""
-MOST_IN_URL: Final = 8000
-"""Characters of a URL that every HTTP implementation should take (RFC 9110 section 4.1)."""
 
 
 class Download(StreamingResponse):
     """A stream that is closed as soon as the client leaves, whatever it was waiting for."""
 
     body_iterator: AsyncGenerator[memoryview, None]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; only a shutdown that has waited long enough cancels this, and uvicorn then cuts the connection."""
+        with suppress(asyncio.CancelledError):
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Send the head and every chunk; uvicorn holds us back while the client does not take them."""
@@ -47,9 +51,22 @@ class Headless(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-async def deliver(request: Request, services: Services, file: SafetensorsFile, selection: Selection) -> Response:
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A file with its header fields, which hash and compress the whole plan: made in a thread, not by the loop."""
+
+    file: SafetensorsFile
+    headers: dict[str, str]
+
+
+def offer(request: Request, file: SafetensorsFile) -> Offer:
+    """A file as it is offered to a request."""
+    return Offer(file, _file_headers(request, file))
+
+
+async def deliver(request: Request, services: Services, offered: Offer, selection: Selection) -> Response:
     """The selected part of a file as an answer."""
-    headers = file_headers(request, file)
+    file, headers = offered.file, dict(offered.headers)
     if selection.status == 304:
         return _headless(
             304, {name: headers[name] for name in headers if name not in ("Content-Type", "Content-Disposition")}
@@ -61,12 +78,13 @@ async def deliver(request: Request, services: Services, file: SafetensorsFile, s
         return _headless(selection.status, headers)
     services.require_platform()
     if file.needs_measuring(selection.start):
-        file = file.with_measured(await services.measure(file.plan, request))
+        measured = await services.measure(file.plan, request)
+        file = await asyncio.to_thread(file.with_measured, measured)
     chunks = services.pool.stream(file, selection.start, selection.stop)
     return Download(chunks, selection.status, headers)
 
 
-def file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
+def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
     """The header fields of a file, whichever part of it is sent."""
     by_address = request.method in ("GET", "HEAD")
     headers = {
@@ -77,22 +95,14 @@ def file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
         "Cache-Control": FOREVER if by_address else "no-transform",
         "X-Content-Type-Options": "nosniff",
     }
-    location = file_path(request, file)
+    if not by_address:
+        headers["Vary"] = "Accept"
+    root = request.scope.get("root_path", "")
+    location = file_path(file, root)
     if len(location) < MOST_IN_HEADER:
         headers["Content-Location"] = location
-        headers["Link"] = f'<{statistics_path(request, file.plan)}>; rel="describedby"'
+        headers["Link"] = f'<{root}/v1/statistics/{file.plan.permalink}>; rel="describedby"'
     return headers
-
-
-def file_path(request: Request, file: SafetensorsFile) -> str:
-    """The path and query of a file's permalink."""
-    query = query_of(file.statistics)
-    return f"{request.scope.get('root_path', '')}/v1/weights/{file.plan.permalink}/model.safetensors{query}"
-
-
-def statistics_path(request: Request, plan: Plan) -> str:
-    """The path of the measured statistics of a plan."""
-    return f"{request.scope.get('root_path', '')}/v1/statistics/{plan.permalink}"
 
 
 def _headless(status: int, headers: dict[str, str]) -> Response:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isnan
+from typing import Final
+
+from fastapi import Request
 
 from service.api.problems import RequestRefused
 
+JSON: Final = "application/json"
 
-def choose(accept: str | None, offered: Sequence[str]) -> str:
+
+def require_json(request: Request) -> None:
+    """Refuse who does not take JSON, for resources that have nothing else."""
+    choose(request, [JSON])
+
+
+def choose(request: Request, offered: Sequence[str]) -> str:
     """The offered media type that the caller likes best; the first of equals.
 
     Args:
-        accept: the Accept field; None or empty accepts anything.
+        request: without an Accept field, or with an empty one, it accepts anything.
         offered: media types without parameters, in the server's order of preference.
 
     Raises:
         RequestRefused: 406, none is acceptable.
     """
-    ranges = list(_ranges(accept or "*/*"))
+    ranges = list(_ranges(",".join(request.headers.getlist("accept")) or "*/*"))
     if not any(quality for _, quality in ranges):
         return offered[0]  # accepting nothing at all says nothing
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
@@ -36,9 +47,10 @@ def _ranges(accept: str) -> Iterator[tuple[str, float]]:
 
 def _number(text: str) -> float:
     try:
-        return min(max(float(text), 0.0), 1.0)
+        quality = float(text)
     except ValueError:
         return 1.0
+    return 1.0 if isnan(quality) else min(max(quality, 0.0), 1.0)
 
 
 def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import Annotated, Final
-from urllib.parse import urlencode
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 
 from service.errors import Fault, InvalidOption
@@ -60,11 +59,7 @@ def _not_repeated(request: Request) -> None:
 
 
 OnceOnly = Depends(_not_repeated)
+Permalink = Annotated[str, Path(description="A specification: base64url of its raw DEFLATE, or of the JSON itself.")]
 SpecQuery = Annotated[SpecOptions, Query()]
 FileQuery = Annotated[FileOptions, Query()]
 WeightsQuery = Annotated[WeightsOptions, Query()]
-
-
-def query_of(statistics: StatisticsOption) -> str:
-    """The query of a permalink, empty for the defaults."""
-    return "" if statistics == "expected" else "?" + urlencode({"statistics": statistics})

@@ -8,11 +8,11 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.api import negotiation
-from service.api.bodies import JSON, read_body
+from service.api.bodies import read_body
 from service.api.documentation import SPEC_BODY, plan_answer, problems, statistics_answer
-from service.api.downloads import FOREVER, MOST_IN_URL, file_path
-from service.api.options import FileOptions, FileQuery, OnceOnly, SpecQuery
+from service.api.downloads import FOREVER
+from service.api.negotiation import JSON, require_json
+from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, SpecQuery
 from service.api.services import Services, Shared
 from service.api.weights import open_file
 from service.formats.documents import plan_document, statistics_document
@@ -34,7 +34,7 @@ router = APIRouter(tags=["plans"])
 )
 async def plan_weights(request: Request, services: Shared, options: FileQuery) -> Response:
     """Every tensor with its names, shape, fans, law and place in the file; totals, digest and permalink."""
-    negotiation.choose(request.headers.get("accept"), [JSON])
+    require_json(request)
     raw = await read_body(request, services.max_body_bytes)
     return Response(await asyncio.to_thread(_planned, request, services, raw, options), media_type=JSON)
 
@@ -50,7 +50,7 @@ async def plan_weights(request: Request, services: Shared, options: FileQuery) -
 )
 async def measure_statistics(request: Request, services: Shared, options: SpecQuery) -> Response:
     """Draws every value and keeps none; the numbers too are the same on every machine."""
-    negotiation.choose(request.headers.get("accept"), [JSON])
+    require_json(request)
     raw = await read_body(request, services.max_body_bytes)
     plan = await asyncio.to_thread(lambda: make_plan(options.applied_to(read_spec(raw)), services.limits))
     return await _measured(request, services, plan, {})
@@ -64,20 +64,20 @@ async def measure_statistics(request: Request, services: Shared, options: SpecQu
     responses=statistics_answer() | problems(404, 406, 422, 503),
     response_class=Response,
 )
-async def get_statistics(request: Request, services: Shared, permalink: str, options: SpecQuery) -> Response:
+async def get_statistics(request: Request, services: Shared, permalink: Permalink, options: SpecQuery) -> Response:
     """The same as by POST, at an address that never changes."""
-    negotiation.choose(request.headers.get("accept"), [JSON])
+    require_json(request)
     plan = await asyncio.to_thread(lambda: make_plan(options.applied_to(decode_permalink(permalink)), services.limits))
     return await _measured(request, services, plan, {"Cache-Control": FOREVER})
 
 
 def _planned(request: Request, services: Services, raw: bytes, options: FileOptions) -> bytes:
     file = open_file(read_spec(raw), options, services.limits)
-    path = file_path(request, file)
-    return orjson.dumps(plan_document(file.plan, file, path if len(path) <= MOST_IN_URL else None))
+    return orjson.dumps(plan_document(file, request.scope.get("root_path", "")))
 
 
 async def _measured(request: Request, services: Services, plan: Plan, headers: dict[str, str]) -> Response:
     services.require_platform()
     measured = await services.measure(plan, request)
-    return Response(orjson.dumps(statistics_document(plan, measured)), media_type=JSON, headers=headers)
+    content = await asyncio.to_thread(lambda: orjson.dumps(statistics_document(plan, measured)))
+    return Response(content, media_type=JSON, headers=headers)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service.errors import (
@@ -28,8 +29,11 @@ from service.errors import (
     UnknownPermalink,
     XavierError,
 )
+from service.spec.parsing import MOST_RECEIVED, rule_of
 
 MEDIA_TYPE: Final = "application/problem+json"
+CLIENT_GONE: Final = 499
+"""Never sent, as nobody is there; what access logs customarily say."""
 TYPE_PREFIX: Final = "urn:xavier:problem:"
 STATUSES: Final[Mapping[type[XavierError], int]] = {
     MalformedDocument: 400,
@@ -56,6 +60,17 @@ _log = logging.getLogger("xavier")
 
 class RequestRefused(HTTPException):
     """A request refused for its HTTP: media types, coding, size, ranges, preconditions."""
+
+
+def title_of(status: int) -> str:
+    """The name of a status in RFC 9110; Python's own names of some changed with its versions."""
+    renamed = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+    return renamed.get(status, HTTPStatus(status).phrase)
+
+
+def kind_of(title: str) -> str:
+    """The last part of a problem's type."""
+    return title.lower().replace(" ", "-")
 
 
 def problem(status: int, kind: str, title: str, detail: str | None = None, **members: Any) -> dict[str, Any]:
@@ -88,6 +103,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(XavierError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_query)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_defect)
 
 
@@ -101,24 +117,40 @@ async def _on_error(_: Request, error: Exception) -> Response:
     return problem_response(describe(error))
 
 
-async def _on_http_error(_: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    title = HTTPStatus(error.status_code).phrase
-    kind = title.lower().replace(" ", "-")
+    headers = _allowed(request, error) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    title = title_of(error.status_code)
+    kind = kind_of(title)
     detail = error.detail if error.detail != title else None
-    return problem_response(problem(error.status_code, kind, title, detail), error.headers)
+    return problem_response(problem(error.status_code, kind, title, detail), headers)
 
 
 async def _on_invalid_query(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [Fault(str(detail["loc"][-1]), _query_message(detail)) for detail in error.errors()]
+    faults = [Fault(str(detail["loc"][-1])[:MOST_RECEIVED], _query_message(detail)) for detail in error.errors()]
     return problem_response(describe(InvalidOption(faults)))
 
 
-def _query_message(detail: Mapping[str, Any]) -> str:
+def _query_message(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         return "unknown parameter"
-    return f"{detail['msg']}; got {str(detail['input'])[:60]!a}"
+    return f"{rule_of(detail)}; got {str(detail['input'])[:MOST_RECEIVED]!a}"
+
+
+def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
+    """Every method of the path that was asked for: routes know their own only."""
+    path = getattr(request.scope.get("route"), "path_format", None)
+    operations = request.app.openapi()["paths"].get(path, {})
+    return (
+        {"Allow": ", ".join(sorted(method.upper() for method in operations))}
+        if operations
+        else dict(error.headers or {})
+    )
+
+
+async def _on_gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:

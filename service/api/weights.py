@@ -9,11 +9,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api import conditionals, negotiation
-from service.api.bodies import JSON, read_body
+from service.api.bodies import read_body
 from service.api.conditionals import Selection
 from service.api.documentation import SPEC_BODY, problems, weights_answers
-from service.api.downloads import MEDIA_TYPE, deliver
-from service.api.options import FileOptions, FileQuery, OnceOnly, WeightsOptions, WeightsQuery
+from service.api.downloads import MEDIA_TYPE, deliver, offer
+from service.api.negotiation import JSON
+from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
 from service.api.services import Services, Shared, while_connected
 from service.formats.documents import check_json_size, weights_json
 from service.formats.safetensors import SafetensorsFile
@@ -46,10 +47,11 @@ async def initialize_weights(request: Request, services: Shared, options: Weight
     as_json = _wants_json(request, options)
     raw = await read_body(request, services.max_body_bytes)
     services.require_platform()
-    file = await asyncio.to_thread(lambda: open_file(read_spec(raw), options, services.limits))
     if as_json:
+        file = await asyncio.to_thread(lambda: open_file(read_spec(raw), options, services.limits))
         return await _json_answer(request, services, file, options)
-    return await deliver(request, services, file, Selection(200, 0, file.length))
+    offered = await asyncio.to_thread(lambda: offer(request, open_file(read_spec(raw), options, services.limits)))
+    return await deliver(request, services, offered, Selection(200, 0, offered.file.length))
 
 
 @router.get(
@@ -65,20 +67,22 @@ async def initialize_weights(request: Request, services: Shared, options: Weight
     operation_id="headWeights",
     summary="Length and ETag of the weights of a permalink; draws nothing",
     dependencies=[OnceOnly],
-    responses=weights_answers(by_address=True) | problems(404, 406, 412, 422),
+    responses=weights_answers(by_address=True, ranges=False) | problems(404, 406, 412, 422),
     response_class=Response,
 )
-async def get_weights(request: Request, services: Shared, permalink: str, options: FileQuery) -> Response:
+async def get_weights(request: Request, services: Shared, permalink: Permalink, options: FileQuery) -> Response:
     """Bytes that never change: single ranges, If-Range, If-Match and If-None-Match are served."""
-    negotiation.choose(request.headers.get("accept"), [MEDIA_TYPE])
-    file = await asyncio.to_thread(lambda: open_file(decode_permalink(permalink), options, services.limits))
-    selection = conditionals.select(request.method, request.headers, f'"{file.etag}"', file.length)
-    return await deliver(request, services, file, selection)
+    negotiation.choose(request, [MEDIA_TYPE])
+    offered = await asyncio.to_thread(
+        lambda: offer(request, open_file(decode_permalink(permalink), options, services.limits))
+    )
+    selection = conditionals.select(request.method, request.headers, offered.headers["ETag"], offered.file.length)
+    return await deliver(request, services, offered, selection)
 
 
 def _wants_json(request: Request, options: WeightsOptions) -> bool:
     if options.format is None:
-        return negotiation.choose(request.headers.get("accept"), [MEDIA_TYPE, JSON]) == JSON
+        return negotiation.choose(request, [MEDIA_TYPE, JSON]) == JSON
     return options.format == "json"
 
 

@@ -22,6 +22,8 @@ from service.plan import Plan, TensorPlan
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType, widen
 
+MOST_IN_URL: Final = 8000
+"""Characters of a URL that every HTTP implementation should take (RFC 9110 section 4.1)."""
 Encoding = Literal["decimal", "base64"]
 Document = dict[str, Any]
 LAWS: Final[dict[type, str]] = {
@@ -32,18 +34,24 @@ LAWS: Final[dict[type, str]] = {
 }
 
 
-def plan_document(plan: Plan, file: SafetensorsFile, permalink: str | None) -> Document:
+def file_path(file: SafetensorsFile, root: str = "") -> str:
+    """The path and query of a file's permalink below a root."""
+    query = "" if file.statistics == "expected" else f"?statistics={file.statistics}"
+    return f"{root}/v1/weights/{file.plan.permalink}/model.safetensors{query}"
+
+
+def plan_document(file: SafetensorsFile, root: str = "") -> Document:
     """What would be drawn, and where it would lie in the file.
 
     Args:
-        plan: the plan.
-        file: its file, for offsets, length and ETag.
-        permalink: the URL path of the file, None where it would be too long.
+        file: the file.
+        root: what stands before the service's paths.
     """
+    plan, permalink = file.plan, file_path(file, root)
     offsets = {segment.tensor.name: [segment.start, segment.stop] for segment in file.segments}
     tensors = [_tensor_plan(tensor, offsets[tensor.name]) for tensor in plan.tensors]
     return _about(plan) | {
-        "permalink": permalink,
+        "permalink": permalink if len(permalink) <= MOST_IN_URL else None,
         "etag": f'"{file.etag}"',
         "canonical_spec": orjson.loads(plan.canonical),
         "totals": {

@@ -80,8 +80,9 @@ class SafetensorsFile:
         self.segments = lay_out(plan)
         self._starts = [segment.start for segment in self.segments]
         self._measured = measured
+        self._limits = limits or Limits()
         self.header = self._header()
-        _check_header(len(self.header) - ALIGNMENT, (limits or Limits()).header_bytes)
+        _check_header(len(self.header) - ALIGNMENT, self._limits.header_bytes)
 
     @property
     def length(self) -> int:
@@ -102,7 +103,7 @@ class SafetensorsFile:
 
     def with_measured(self, measured: Sequence[Summary]) -> SafetensorsFile:
         """The same file, of the same length and ETag, with its measured numbers."""
-        return SafetensorsFile(self.plan, self.statistics, measured)
+        return SafetensorsFile(self.plan, self.statistics, measured, self._limits)
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """A byte range cut into what is drawn at once; the cuts do not depend on the range."""
@@ -137,7 +138,7 @@ class SafetensorsFile:
                 _read_tensor(segment.tensor, low - segment.start, out[low - start : high - start])
 
     def _unmeasured(self) -> SafetensorsFile:
-        return SafetensorsFile(self.plan, self.statistics)
+        return SafetensorsFile(self.plan, self.statistics, None, self._limits)
 
     def _header(self) -> bytes:
         metadata = {"format": "pt", "xavier": self._metadata()}
@@ -178,7 +179,7 @@ def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
     if parameter.fans:
         described |= {"fan_in": parameter.fans.fan_in, "fan_out": parameter.fans.fan_out}
     if parameter.axes:
-        described["axes"] = list(parameter.axes)
+        described["permutation"] = list(parameter.axes)
     if statistics != "none":
         described["statistics"] = {"expected": expected(tensor)._asdict()}
     if statistics == "measured":

@@ -6,27 +6,47 @@ The file says itself how its tensors came about (the metadata key `xavier`); a s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from service.errors import InvalidFile
+from service.errors import InvalidFile, XavierError
 from service.initializers.fans import Fans
 from service.plan import Parameter, TensorPlan
 from service.plan.parameters import distribution_of
+from service.spec.fields import Count, Seed, Size, Wire
 from service.spec.initializers import Initializer
-from service.stream import STREAM_VERSION
+from service.spec.parsing import read_document
 from service.stream.dtypes import DType, widen
 
 COMPARED_ELEMENTS: Final = 1 << 19
-_INITIALIZER: Final = TypeAdapter[Any](Initializer)
+
+
+class TensorDescription(Wire):
+    """How a tensor came about, as the metadata says."""
+
+    initializer: Initializer
+    canonical_name: str | None = None
+    fan_in: Count | None = None
+    fan_out: Count | None = None
+    permutation: Annotated[tuple[Size, ...], Field(strict=False)] | None = None
+    statistics: Any = None
+
+
+class Description(Wire):
+    """The metadata key `xavier`."""
+
+    digest: str
+    seed: Seed
+    stream: Literal[1]
+    tensors: dict[str, TensorDescription]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,7 @@ class StoredFile:
 
     path: Path
     tensors: tuple[StoredTensor, ...]
-    metadata: Mapping[str, Any] | None
+    metadata: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +99,8 @@ def open_stored(path: Path) -> StoredFile:
         )
         for name, entry in header.items()
     ]
-    ours = json.loads(metadata["xavier"]) if "xavier" in metadata else None
-    return StoredFile(path, tuple(sorted(tensors, key=lambda tensor: (tensor.start, tensor.stop))), ours)
+    in_order = sorted(tensors, key=lambda tensor: (tensor.start, tensor.stop))
+    return StoredFile(path, tuple(in_order), metadata.get("xavier"))
 
 
 def planned_by_metadata(file: StoredFile) -> tuple[TensorPlan, ...]:
@@ -91,12 +111,11 @@ def planned_by_metadata(file: StoredFile) -> tuple[TensorPlan, ...]:
     """
     if file.metadata is None:
         raise InvalidFile(f"{file.path} does not say how it was made; give its specification")
-    if file.metadata.get("stream") != STREAM_VERSION:
-        raise InvalidFile(f"{file.path} is of stream version {file.metadata.get('stream')}; this is {STREAM_VERSION}")
     try:
-        seed, described = int(file.metadata["seed"]), file.metadata["tensors"]
-        return tuple(_planned(tensor, described[tensor.name], seed) for tensor in file.tensors)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        described = Description.model_validate(read_document(file.metadata.encode()))
+        stored = {tensor.name: tensor for tensor in file.tensors}
+        return tuple(_planned(stored.get(name), name, how, described.seed) for name, how in described.tensors.items())
+    except (XavierError, ValueError, OverflowError) as error:
         raise InvalidFile(f"the metadata of {file.path} cannot be used: {error!r}") from None
 
 
@@ -118,22 +137,25 @@ def comparisons(file: StoredFile, planned: Sequence[TensorPlan]) -> Iterator[Cal
                 yield partial(_compare, file.path, found, plan, first)
 
 
-def _planned(tensor: StoredTensor, described: Mapping[str, Any], seed: int) -> TensorPlan:
-    fans = Fans(described["fan_in"], described["fan_out"]) if "fan_in" in described else None
-    initializer = _INITIALIZER.validate_python(described["initializer"])
-    axes = tuple(described["axes"]) if "axes" in described else None
+def _planned(tensor: StoredTensor | None, name: str, described: TensorDescription, seed: int) -> TensorPlan:
+    missing = (1,) * len(described.permutation or ()), DType.F32
+    shape, dtype = (tensor.shape, DType(tensor.dtype)) if tensor else missing
+    fans = None
+    if described.fan_in is not None and described.fan_out is not None:
+        fans = Fans(described.fan_in, described.fan_out)
+    axes = described.permutation
     parameter = Parameter(
         suffix="",
         output_suffix="",
-        canonical_shape=tensor.shape if axes is None else _canonical_shape(tensor.shape, axes),
+        canonical_shape=shape if axes is None else _canonical_shape(shape, axes),
         axes=axes,
-        dtype=DType(tensor.dtype),
+        dtype=dtype,
         fans=fans,
-        initializer=initializer,
-        distribution=distribution_of(initializer, fans),
+        initializer=described.initializer,
+        distribution=distribution_of(described.initializer, fans),
         pointer="",
     )
-    return TensorPlan(tensor.name, described.get("canonical_name", tensor.name), seed, parameter)
+    return TensorPlan(name, described.canonical_name or name, seed, parameter)
 
 
 def _canonical_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:

@@ -24,6 +24,9 @@ Array = NDArray[Any]
 STD_OF_TRUNCATED: Final = 0.8796256610342398
 """Standard deviation of a standard normal cut at +-2, in binary64."""
 
+NEARLY: Final = 2.0**-10
+"""How near to the largest number of a dtype roundings may matter."""
+
 
 class Distribution(Protocol):
     """A law with its scalars in binary64."""
@@ -72,11 +75,17 @@ class _Law(ABC):
     def fits(self, dtype: DType) -> bool:
         """See Distribution."""
         largest = max(abs(end) for end in self.reach(dtype))
+        if largest < dtype.largest * (1 - NEARLY):
+            return True
         if not isfinite(largest):
             return False
         with np.errstate(over="ignore"):
-            value = np.array([largest]).astype(dtype.precision.floating)
-            return bool(np.isfinite(widen(narrow(value, dtype, np.empty(1, dtype.storage)), dtype))[0])
+            ends = np.append(self._extremes(dtype.precision), [largest]).astype(dtype.precision.floating)
+            return bool(np.isfinite(widen(narrow(ends, dtype, np.empty(ends.size, dtype.storage)), dtype)).all())
+
+    def _extremes(self, p: Precision) -> Array:
+        """The values that go farthest out, with all roundings on the way."""
+        return np.empty(0, p.floating)
 
 
 class _Drawn(_Law):
@@ -87,6 +96,11 @@ class _Drawn(_Law):
     @abstractmethod
     def _values(self, words: Words, p: Precision, out: Array) -> Array:
         """Words to values of the working precision; the words may be overwritten."""
+
+    def _extremes(self, p: Precision) -> Array:
+        limits = np.iinfo(p.signed)
+        words = np.array([limits.min, limits.max], p.signed).view(p.word)
+        return self._values(words, p, np.empty(2, p.floating))
 
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         """See Distribution."""
@@ -119,7 +133,8 @@ class Uniform(_Drawn):
         return (self.high - self.low) / 2 / sqrt(3.0)
 
     def reach(self, dtype: DType) -> tuple[float, float]:
-        return (self.low, self.high) if isfinite(self.high - self.low) else (-inf, inf)
+        computable = isfinite(self.high - self.low) and isfinite(self.high + self.low)
+        return (self.low, self.high) if computable else (-inf, inf)
 
     def _values(self, words: Words, p: Precision, out: Array) -> Array:
         return quantiles.uniform(words, self.low, self.high, p, out)

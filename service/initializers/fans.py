@@ -35,8 +35,8 @@ def embedding_fans(num_embeddings: int, embedding_dim: int) -> Fans:
 
 
 def tensor_fans(shape: Sequence[int], layout: Layout) -> Fans | None:
-    """The fans of a bare tensor: (out, in, *kernel) or (*kernel, in, out); None below rank 2, where there are none."""
-    if len(shape) < 2:
+    """The fans of a bare tensor, (out, in, *kernel) or (*kernel, in, out); None below rank 2 or without elements."""
+    if len(shape) < 2 or 0 in shape:
         return None
     if layout == "out_in":
         fan_out, fan_in, *kernel = shape

@@ -150,11 +150,9 @@ def distribution_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, 
 def _needed(fans: Fans | None) -> Fans:
     if fans is None:
         raise ValueError(
-            "it needs fan_in and fan_out, which a bias, a norm or a tensor below rank 2 has not;"
+            "it needs fan_in and fan_out, which a bias, a norm, and a tensor below rank 2 or without elements has not;"
             " use normal, truncated_normal, uniform, constant, zeros or ones"
         )
-    if fans.fan_in == 0 or fans.fan_out == 0:
-        raise ValueError("it needs fans above 0, and a dimension of 0 makes them 0; use constant, zeros or ones")
     return fans
 
 

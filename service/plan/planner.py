@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Final
 from unicodedata import category
 
 from service.errors import Excess, Fault, InvalidSpec, LimitExceeded
@@ -16,9 +18,15 @@ from service.limits import Limits
 from service.plan.parameters import KERAS_NAMES, Role, distribution_of, roles_of
 from service.plan.tensors import Parameter, Plan, TensorPlan
 from service.spec.canonical import canonical_document, canonical_json
-from service.spec.layers import AnyLayer, Group, Leaf, Repeat
+from service.spec.layers import AnyLayer, Group, LayerNorm, Leaf, Repeat, Tensor
 from service.spec.model import ModelSpec
 from service.stream.dtypes import DType
+
+NOTHING: Final = Constant(0.0)
+MOST_TOLD: Final = 10**100
+"""The largest number that is told as it is."""
+LEAST_ENTRY: Final = 80
+"""Bytes of a tensor in a header besides its names, at the least."""
 
 
 def make_plan(spec: ModelSpec, limits: Limits | None = None) -> Plan:
@@ -40,6 +48,27 @@ def make_plan(spec: ModelSpec, limits: Limits | None = None) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class _Cost:
+    """What some layers come to, in plain integers: nothing is expanded to count it."""
+
+    tensors: int = 0
+    nbytes: int = 0
+    name_bytes: int = 0
+    """Bytes of all names at the least; the numbers of repeats grow longer."""
+
+    def __add__(self, other: _Cost) -> _Cost:
+        return _Cost(self.tensors + other.tensors, self.nbytes + other.nbytes, self.name_bytes + other.name_bytes)
+
+    def __mul__(self, times: int) -> _Cost:
+        return _Cost(self.tensors * times, self.nbytes * times, self.name_bytes * times)
+
+    @property
+    def header_bytes(self) -> int:
+        """A safetensors header at the least: every name twice, an entry and a description."""
+        return 2 * self.name_bytes + LEAST_ENTRY * self.tensors
+
+
+@dataclass(frozen=True, slots=True)
 class _Branch:
     """A layer that has tensors, understood once: its own parameters, or the branches inside it and how often."""
 
@@ -48,8 +77,22 @@ class _Branch:
     """The numbers of a repeat; None for a group and a leaf."""
     inside: tuple[_Branch, ...]
     parameters: tuple[Parameter, ...]
-    tensors: int
-    nbytes: int
+    cost: _Cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """What stands before the names inside: the longest there is, and by how much the shortest is shorter."""
+
+    longest: str = ""
+    slack: int = 0
+
+    def with_name(self, name: str) -> _Prefix:
+        return _Prefix(_joined(self.longest, name), self.slack)
+
+    def with_numbers(self, numbers: range) -> _Prefix:
+        first, last = str(numbers.start), str(numbers.stop - 1)
+        return _Prefix(_joined(self.longest, last), self.slack + len(last) - len(first))
 
 
 class _Planner:
@@ -61,10 +104,15 @@ class _Planner:
 
     def outline(self) -> tuple[_Branch, ...]:
         """Every layer understood once, its cost counted with repeats multiplied, and refused where it is too much."""
-        branches = self._branches(self.spec.layers, "/layers", self.spec.prefix)
-        self._limit("/layers", "tensors", sum(branch.tensors for branch in branches), "tensors")
-        self._limit("/layers", "file_bytes", sum(branch.nbytes for branch in branches), "bytes")
-        if not branches:
+        if _has_control(self.spec.prefix):
+            message = f"names must be free of control characters; got {_short(self.spec.prefix)}"
+            self.faults.append(Fault("/prefix", message))
+        branches = self._branches(self.spec.layers, "/layers", _Prefix())
+        cost = sum((branch.cost for branch in branches), _Cost())
+        self._limit("/layers", "tensors", cost.tensors, "tensors")
+        self._limit("/layers", "file_bytes", cost.nbytes, "bytes")
+        self._limit("/layers", "header_bytes", cost.header_bytes, "bytes of header")
+        if not (branches or self.faults or self.excesses):
             self.faults.append(Fault("/layers", "the layers have no tensors; at least one is needed"))
         self._give_up()
         return branches
@@ -100,13 +148,14 @@ class _Planner:
             owners.setdefault(name, pointer)
 
     def _check_name(self, tensor: TensorPlan) -> None:
-        name, pointer = tensor.name, tensor.parameter.pointer + "/name"
+        pointer = tensor.parameter.pointer + "/name"
         if not tensor.canonical_name:
             self.faults.append(Fault(pointer, "a tensor needs a name; this one is empty"))
-        elif name == "__metadata__":
+        elif tensor.name == "__metadata__":
             self.faults.append(Fault(pointer, "__metadata__ is reserved by the file format: choose another name"))
-        elif not name.isprintable() and any(category(character) == "Cc" for character in name):
-            self.faults.append(Fault(pointer, f"names must be free of control characters; got {_short(name)}"))
+        elif _has_control(tensor.name):
+            message = f"names must be free of control characters; got {_short(tensor.name)}"
+            self.faults.append(Fault(pointer, message))
 
     def _give_up(self) -> None:
         if self.faults:
@@ -117,37 +166,42 @@ class _Planner:
     def _limit(self, pointer: str, name: str, requested: int, unit: str) -> bool:
         limit = int(getattr(self.limits, name))
         if requested > limit:
+            asked = requested if requested <= MOST_TOLD else f"more than {MOST_TOLD}"
             way_out = f"make it smaller, or raise XAVIER_MAX_{name.upper()}"
-            message = f"at most {limit} {unit}; this asks for {requested}: {way_out}"
-            self.excesses.append(Excess(pointer, message, name, limit, requested))
+            message = f"at most {limit} {unit}; this asks for {asked}: {way_out}"
+            self.excesses.append(Excess(pointer, message, name, limit, min(requested, MOST_TOLD)))
         return requested <= limit
 
-    def _branches(self, layers: Sequence[AnyLayer], path: str, prefix: str) -> tuple[_Branch, ...]:
-        """The layers that have tensors; `prefix` is the longest that they can get."""
+    def _branches(self, layers: Sequence[AnyLayer], path: str, prefix: _Prefix) -> tuple[_Branch, ...]:
         branches = (self._branch(layer, f"{path}/{number}", prefix) for number, layer in enumerate(layers))
-        return tuple(branch for branch in branches if branch.tensors)
+        return tuple(branch for branch in branches if branch.cost.tensors)
 
-    def _branch(self, layer: AnyLayer, pointer: str, prefix: str) -> _Branch:
-        name = _joined(prefix, layer.name)
-        if not self._limit(pointer + "/name", "name_bytes", len(name.encode()), "bytes in a name"):
-            name = ""  # said once; the names inside are not to blame
+    def _branch(self, layer: AnyLayer, pointer: str, prefix: _Prefix) -> _Branch:
+        prefix = prefix.with_name(layer.name)
         match layer:
             case Group():
-                return _around(layer.name, None, self._branches(layer.layers, pointer + "/layers", name))
+                return _around(layer.name, None, self._branches(layer.layers, pointer + "/layers", prefix))
             case Repeat(start=start, times=times):
-                last = _joined(name, str(start + times - 1))
-                inside = self._branches(layer.layers, pointer + "/layers", last)
-                return _around(layer.name, range(start, start + times), inside)
+                numbers = range(start, start + times)
+                inside = self._branches(layer.layers, pointer + "/layers", prefix.with_numbers(numbers))
+                return _around(layer.name, numbers, inside)
             case _:
-                parameters = tuple(self._understand(layer, pointer))
-                for parameter in parameters:
-                    full = len(_joined(name, parameter.output_suffix).encode())
-                    self._limit(pointer + "/name", "name_bytes", full, "bytes in a name")
-                return _Branch(
-                    layer.name, None, (), parameters, len(parameters), sum(each.nbytes for each in parameters)
-                )
+                return self._leaf(layer, pointer, prefix)
+
+    def _leaf(self, layer: Leaf, pointer: str, prefix: _Prefix) -> _Branch:
+        parameters = tuple(self._understand(layer, pointer))
+        names = [self.spec.prefix + _joined(prefix.longest, parameter.output_suffix) for parameter in parameters]
+        longest = max((len(name.encode()) for name in names), default=0)
+        self._limit(pointer + "/name", "name_bytes", longest, "bytes in a name")
+        name_bytes = sum(map(len, names)) - prefix.slack * len(names)
+        cost = _Cost(len(parameters), sum(parameter.nbytes for parameter in parameters), name_bytes)
+        return _Branch(layer.name, None, (), parameters, cost)
 
     def _understand(self, layer: Leaf, pointer: str) -> Iterator[Parameter]:
+        if isinstance(layer, Tensor | LayerNorm):  # before the products of dimensions that there may be thousands of
+            shape = layer.shape if isinstance(layer, Tensor) else layer.normalized_shape
+            if not self._limit(pointer, "rank", len(shape), "dimensions"):
+                return
         try:
             for role in roles_of(layer, self.spec):
                 yield self._parameter(role, layer, pointer)
@@ -157,33 +211,32 @@ class _Planner:
     def _parameter(self, role: Role, layer: Leaf, pointer: str) -> Parameter:
         dtype = layer.dtype or self.spec.dtype
         keras = KERAS_NAMES.get(layer.type, {}) if self.spec.framework == "keras" else {}
+        fits = self._limit(pointer, "rank", len(role.shape), "dimensions") and self._limit(
+            pointer, "dimension", max(role.shape, default=0), "in one dimension"
+        )
+        if fits and 0 in role.shape:  # readers multiply what is there, even without elements
+            fits = self._limit(pointer, "file_bytes", dtype.itemsize * prod(filter(None, role.shape)), "bytes")
         return Parameter(
             suffix=role.name,
             output_suffix=keras.get(role.name, role.name),
-            canonical_shape=role.shape,
+            canonical_shape=role.shape if fits else (),  # what is refused need not be counted
             axes=role.axes,
             dtype=dtype,
             fans=role.fans,
             initializer=role.initializer,
-            distribution=self._law(role, dtype, pointer),
+            distribution=self._law(role, dtype, pointer) if fits else NOTHING,
             pointer=pointer,
         )
 
     def _law(self, role: Role, dtype: DType, pointer: str) -> Distribution:
-        nothing = Constant(0.0)
-        if not (self._limit(pointer, "rank", len(role.shape), "dimensions") and self._dimensions_fit(role, pointer)):
-            return nothing
         try:
             law = distribution_of(role.initializer, role.fans)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             self._blame(role, pointer, str(error))
-            return nothing
+            return NOTHING
         if not law.fits(dtype):
             self._blame(role, pointer, f"its largest value overflows {dtype}: use a wider dtype or a smaller scale")
         return law
-
-    def _dimensions_fit(self, role: Role, pointer: str) -> bool:
-        return self._limit(pointer, "dimension", max(role.shape, default=0), "in one dimension")
 
     def _blame(self, role: Role, pointer: str, message: str) -> None:
         place = "/bias_initializer" if role.name == "bias" else "/initializer"
@@ -193,9 +246,12 @@ class _Planner:
 
 
 def _around(name: str, numbers: range | None, inside: tuple[_Branch, ...]) -> _Branch:
-    times = 1 if numbers is None else len(numbers)
-    tensors, nbytes = (sum(branch.tensors for branch in inside), sum(branch.nbytes for branch in inside))
-    return _Branch(name, numbers, inside, (), times * tensors, times * nbytes)
+    times = 1 if numbers is None else numbers.stop - numbers.start
+    return _Branch(name, numbers, inside, (), sum((branch.cost for branch in inside), _Cost()) * times)
+
+
+def _has_control(name: str) -> bool:
+    return not name.isprintable() and any(category(character) == "Cc" for character in name)
 
 
 def _joined(prefix: str, name: str) -> str:

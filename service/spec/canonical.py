@@ -6,6 +6,7 @@ A permalink is base64url (RFC 4648 section 5, unpadded) of the raw DEFLATE (RFC 
 
 from __future__ import annotations
 
+import re
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
@@ -19,6 +20,7 @@ from service.spec.parsing import read_spec
 
 MOST_INFLATED: Final = 4 << 20
 """Bytes that a permalink may inflate to."""
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*={0,2}", re.ASCII)
 
 
 def canonical_document(spec: ModelSpec) -> dict[str, Any]:
@@ -49,10 +51,9 @@ def decode_permalink(permalink: str) -> ModelSpec:
         UnknownPermalink: there is none.
     """
     try:
-        text = permalink.rstrip("=")
-        if not text.isascii() or "+" in text or "/" in text:
+        if not _BASE64URL.fullmatch(permalink):
             raise UnknownPermalink("a permalink is base64url")
-        packed = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        packed = urlsafe_b64decode(permalink.rstrip("=") + "=" * (-len(permalink.rstrip("=")) % 4))
         return read_spec(packed if packed.startswith(b'{"') else _inflate(packed))
     except (ValueError, zlib.error, MalformedDocument) as error:
         raise UnknownPermalink(f"the permalink does not decode: {error}") from None

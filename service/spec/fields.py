@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
@@ -98,16 +98,3 @@ Kernel1 = Annotated[tuple[Count], Field(strict=False), _repeated(1)]
 Kernel2 = Annotated[tuple[Count, Count], Field(strict=False), _repeated(2)]
 Kernel3 = Annotated[tuple[Count, Count, Count], Field(strict=False), _repeated(3)]
 Layout = Literal["out_in", "in_out"]
-
-
-def with_type(aliases: dict[str, str], *, bare_string: bool = False) -> BeforeValidator:
-    """Reads an alias of a `type` as what it stands for; and, where asked, a bare string as an object of that type."""
-
-    def read(value: Any) -> Any:
-        if bare_string and isinstance(value, str):
-            value = {"type": value}
-        if isinstance(value, dict) and isinstance(value.get("type"), str):
-            return {**value, "type": aliases.get(value["type"], value["type"])}
-        return value
-
-    return BeforeValidator(read)

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.initializers.gains import DEFAULT_NEGATIVE_SLOPE, Nonlinearity
 from service.initializers.schemes import Law, Mode
-from service.spec.fields import Number, PositiveNumber, Wire, with_type
+from service.spec.fields import Number, PositiveNumber, Wire
 
 GLOROT: Final = (
     "Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, eq. 12 and 16"
 )
 HE: Final = "He et al. 2015, Delving Deep into Rectifiers, eq. 10 and 14"
 LECUN: Final = "LeCun et al. 1998, Efficient BackProp, section 4.6"
+
+
+INITIALIZER_ALIASES: Final = {
+    "glorot_uniform": "xavier_uniform",
+    "glorot_normal": "xavier_normal",
+    "he_uniform": "kaiming_uniform",
+    "he_normal": "kaiming_normal",
+}
+_Named = AfterValidator(lambda name: INITIALIZER_ALIASES.get(name, name))
 
 
 class GainOf(Wire):
@@ -72,7 +90,7 @@ class XavierUniform(_Xavier):
 
     formula: ClassVar = "b = sqrt(3) * std, std = gain * sqrt(1 / n), n = (fan_in + fan_out) / 2, fan_in or fan_out"
 
-    type: Literal["xavier_uniform"]
+    type: Annotated[Literal["xavier_uniform", "glorot_uniform"], _Named]
 
 
 class XavierNormal(_Xavier):
@@ -80,7 +98,7 @@ class XavierNormal(_Xavier):
 
     formula: ClassVar = "std = gain * sqrt(1 / n), n = (fan_in + fan_out) / 2, fan_in or fan_out"
 
-    type: Literal["xavier_normal"]
+    type: Annotated[Literal["xavier_normal", "glorot_normal"], _Named]
 
 
 class _Kaiming(InitializerBase):
@@ -106,7 +124,7 @@ class KaimingUniform(_Kaiming):
 
     formula: ClassVar = "b = sqrt(3) * std, std = gain * sqrt(1 / n), n = the fan of mode"
 
-    type: Literal["kaiming_uniform"]
+    type: Annotated[Literal["kaiming_uniform", "he_uniform"], _Named]
 
 
 class KaimingNormal(_Kaiming):
@@ -114,7 +132,7 @@ class KaimingNormal(_Kaiming):
 
     formula: ClassVar = "std = gain * sqrt(1 / n), n = the fan of mode"
 
-    type: Literal["kaiming_normal"]
+    type: Annotated[Literal["kaiming_normal", "he_normal"], _Named]
 
 
 class LecunUniform(InitializerBase):
@@ -210,12 +228,6 @@ class Ones(InitializerBase):
     type: Literal["ones"]
 
 
-INITIALIZER_ALIASES: Final = {
-    "glorot_uniform": "xavier_uniform",
-    "glorot_normal": "xavier_normal",
-    "he_uniform": "kaiming_uniform",
-    "he_normal": "kaiming_normal",
-}
 AnyInitializer = (
     XavierUniform
     | XavierNormal
@@ -231,8 +243,30 @@ AnyInitializer = (
     | Zeros
     | Ones
 )
+_Tagged = Annotated[AnyInitializer, Field(discriminator="type")]
+_Bare = Literal[
+    "xavier_uniform",
+    "glorot_uniform",
+    "xavier_normal",
+    "glorot_normal",
+    "kaiming_uniform",
+    "he_uniform",
+    "kaiming_normal",
+    "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
+    "variance_scaling",
+    "uniform",
+    "normal",
+    "truncated_normal",
+    "zeros",
+    "ones",
+]
+"""What needs no parameters."""
 Initializer = Annotated[
-    Annotated[AnyInitializer, Field(discriminator="type")],
-    with_type(INITIALIZER_ALIASES, bare_string=True),
+    _Tagged,
+    BeforeValidator(
+        lambda value: {"type": value} if isinstance(value, str) else value, json_schema_input_type=_Tagged | _Bare
+    ),
 ]
 """A name, or an object with `type` and parameters."""

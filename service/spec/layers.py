@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from service.spec.fields import (
     Count,
@@ -18,9 +18,11 @@ from service.spec.fields import (
     Shape,
     Size,
     Wire,
-    with_type,
 )
 from service.spec.initializers import Initializer
+
+LAYER_ALIASES: Final = {"dense": "linear"}
+_Named = AfterValidator(lambda name: LAYER_ALIASES.get(name, name))
 
 
 class LayerBase(Wire):
@@ -47,7 +49,7 @@ class Linear(_Weighted):
 
     parameters: ClassVar = "weight (out_features, in_features), bias (out_features)"
 
-    type: Literal["linear"]
+    type: Annotated[Literal["linear", "dense"], _Named]
     in_features: Count = Field(description="Inputs.")
     out_features: Count = Field(description="Outputs.")
     layout: Layout = Field(default="out_in", description="in_out stores the weight as (in_features, out_features).")
@@ -150,11 +152,10 @@ class Repeat(LayerBase):
     layers: tuple[AnyLayer, ...] = Field(strict=False, min_length=1, description="The layers.")
 
 
-LAYER_ALIASES: Final = {"dense": "linear"}
 Leaf = Linear | Conv1d | Conv2d | Conv3d | Embedding | LayerNorm | BatchNorm | Tensor
 """The layers that have tensors of their own."""
 LayerUnion = Leaf | Group | Repeat
-AnyLayer = Annotated[Annotated[LayerUnion, Field(discriminator="type")], with_type(LAYER_ALIASES)]
+AnyLayer = Annotated[LayerUnion, Field(discriminator="type")]
 
 Group.model_rebuild()
 Repeat.model_rebuild()

@@ -7,7 +7,7 @@ Pointers follow RFC 6901.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from service.errors import Fault, InvalidSpec, MalformedDocument
+from service.errors import MOST_FAULTS, Fault, InvalidSpec, MalformedDocument
 from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf
 from service.spec.layers import LAYER_ALIASES, LayerUnion
 from service.spec.model import ModelSpec
@@ -48,7 +48,6 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         for model in (*LayerUnion.__args__, *AnyInitializer.__args__)
     }
 )
-_TYPES: Final = (*_FIELDS, *LAYER_ALIASES, *INITIALIZER_ALIASES)
 
 
 def read_document(raw: bytes) -> Any:
@@ -62,7 +61,7 @@ def read_document(raw: bytes) -> Any:
     """
     try:
         from_json(raw, allow_inf_nan=False)
-        return json.loads(raw, object_pairs_hook=_distinct)
+        return json.loads(raw, object_pairs_hook=_members)
     except RecursionError:
         raise MalformedDocument("the JSON is nested too deeply") from None
     except ValueError as error:
@@ -83,11 +82,10 @@ def read_spec(raw: bytes) -> ModelSpec:
     try:
         return ModelSpec.model_validate(document)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise InvalidSpec(list(dict.fromkeys(_faults(details, document)))) from None
+        raise InvalidSpec(*_faults(error.errors(include_url=False), document)) from None
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
@@ -96,14 +94,20 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _faults(details: list[ErrorDetails], document: Any) -> Iterator[Fault]:
+def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], int]:
+    """The first faults, and how many there are; a body may hold too many to describe them all."""
+    faults: list[Fault] = []
+    seen: set[tuple[str, str]] = set()
     for detail in details:
         path, node = _locate(detail["loc"], document)
-        if detail["type"] == "too_short" and node:
+        if detail["type"] == "too_short" and node != []:
             continue  # its items are wrong, and named; the array is not too short
-        if detail["type"].startswith("union_tag"):
-            path, node = f"{path}/type", node.get("type") if isinstance(node, dict) else None
-        yield Fault(path, _message(detail, node, document))
+        if detail["type"].startswith("union_tag") and isinstance(node, dict):
+            path, node = f"{path}/type", node.get("type")
+        if (path, detail["msg"]) not in seen and len(faults) < MOST_FAULTS:
+            faults.append(Fault(path, _message(detail, node, document)))
+        seen.add((path, detail["msg"]))
+    return faults, len(seen)
 
 
 def _locate(loc: tuple[int | str, ...], document: Any) -> tuple[str, Any]:
@@ -121,23 +125,24 @@ def _locate(loc: tuple[int | str, ...], document: Any) -> tuple[str, Any]:
     return path, node
 
 
+def rule_of(detail: ErrorDetails) -> str:
+    """What a value must be, by a fault that pydantic found."""
+    return _RULES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
+
+
 def _message(detail: ErrorDetails, node: Any, document: Any) -> str:
-    context = detail.get("ctx", {})
     match detail["type"]:
         case "union_tag_invalid":
-            rule = "must be one of " + context["expected_tags"]
-            return f"{rule}; got {_shown(node)}" + _nearest(str(node), _TYPES)
-        case "union_tag_not_found" | "missing":
-            return (
-                f"{detail['loc'][-1]} {_RULES['missing']}"
-                if detail["type"] == "missing"
-                else f"type {_RULES['missing']}"
-            )
+            expected = detail["ctx"]["expected_tags"]
+            return f"must be one of {expected}; got {_shown(node)}" + _nearest(node, expected.strip("'").split("', '"))
+        case "union_tag_not_found":
+            return "type is required, but missing"
+        case "missing":
+            return f"{detail['loc'][-1]} is required, but missing"
         case "extra_forbidden":
             known = _siblings(detail, document)
-            return "unknown field" + (_nearest(str(detail["loc"][-1]), known) or f"; known are {', '.join(known)}")
-    rule = _RULES.get(detail["type"], detail["msg"]).format(**context)
-    return f"{rule}; got {_shown(node)}"
+            return "unknown field" + (_nearest(detail["loc"][-1], known) or f"; known are {', '.join(known)}")
+    return f"{rule_of(detail)}; got {_shown(node)}"
 
 
 def _siblings(detail: ErrorDetails, document: Any) -> tuple[str, ...]:
@@ -149,7 +154,9 @@ def _siblings(detail: ErrorDetails, document: Any) -> tuple[str, ...]:
     return _FIELDS.get(name, tuple(GainOf.model_fields))
 
 
-def _nearest(received: str, known: tuple[str, ...]) -> str:
+def _nearest(received: Any, known: Sequence[str]) -> str:
+    if not isinstance(received, str) or len(received) > MOST_RECEIVED:
+        return ""
     near = get_close_matches(received, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -160,4 +167,6 @@ def _shown(value: Any) -> str:
 
 
 def _escaped(name: str) -> str:
+    if len(name) > MOST_RECEIVED:
+        name = name[:MOST_RECEIVED] + "…"
     return name.replace("~", "~0").replace("/", "~1")

@@ -38,6 +38,11 @@ class DType(StrEnum):
         return _STORAGE[self.value].itemsize
 
     @property
+    def largest(self) -> float:
+        """The largest finite value."""
+        return _LARGEST[self.value]
+
+    @property
     def precision(self) -> Precision:
         """The working precision values of this dtype are drawn in."""
         return BINARY64 if self is DType.F64 else BINARY32
@@ -55,6 +60,16 @@ _STORAGE: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),
     "F8_E4M3": np.dtype("u1"),
     "F8_E5M2": np.dtype("u1"),
+}
+
+
+_LARGEST: dict[str, float] = {
+    "F64": float(np.finfo(np.float64).max),
+    "F32": float(np.finfo(np.float32).max),
+    "F16": 65504.0,
+    "BF16": (2 - 2.0**-7) * 2.0**127,
+    "F8_E4M3": 448.0,
+    "F8_E5M2": 57344.0,
 }
 
 
@@ -86,7 +101,8 @@ def narrow(values: Array, dtype: DType, out: Array) -> Array:
         case DType.F8_E5M2:
             out[...] = _small(values, _E5M2)
         case _:
-            out[...] = values
+            with np.errstate(over="ignore"):
+                out[...] = values
     return out
 
 

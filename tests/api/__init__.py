@@ -1,0 +1,1 @@
+"""The HTTP side, held against a real server process."""

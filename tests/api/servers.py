@@ -1,0 +1,139 @@
+"""A real server process on a loopback socket, and raw requests to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 20.0
+_LISTENING: Final = re.compile(r"running on http://([^:]+):([0-9]+)")
+
+
+def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours without settings of the service, and some changes."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("XAVIER_")}
+    return ours | dict(changes or {})
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that was started by a test."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def connect(self, receive_buffer: int | None = None) -> socket.socket:
+        """A connection, with a small receive buffer where asked; the kernel then takes little from the server."""
+        connection = socket.socket()
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(30)
+        try:
+            connection.connect((self.host, self.port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def exchange(self, sent: bytes) -> bytes:
+        """What comes back for some bytes until the server closes; ask for `Connection: close` if it would not."""
+        with self.connect() as connection:
+            connection.sendall(sent)
+            return drain(connection)
+
+    def cpu_seconds(self) -> float:
+        """Processor time that all threads of the server have used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_memory(self) -> int:
+        """Bytes that are resident now."""
+        return self._memory("VmRSS")
+
+    def peak_memory(self) -> int:
+        """Bytes that were resident at most."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        [kibibytes] = re.findall(rf"{name}:\s+([0-9]+) kB", status)
+        return int(kibibytes) * 1024
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, within: float = STOP_SECONDS) -> int:
+        """Ask it to end, wait until it has, and say how it went."""
+        self.process.send_signal(how)
+        return self.process.wait(within)
+
+
+def drain(connection: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    received = bytearray()
+    while piece := connection.recv(1 << 16):
+        received += piece
+    return bytes(received)
+
+
+def request_bytes(method: str, path: str, body: bytes = b"", **fields: str) -> bytes:
+    """A request as it goes over the wire; underscores in names of fields stand for hyphens."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Return as soon as something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def running_server(log_path: Path, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server for as long as the context lasts; it must then end on SIGTERM."""
+    words = [sys.executable, "-m", "service", "serve", "--port", "0", *flags]
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment(env), stdout=log, stderr=log)
+    try:
+        host, port = _wait_until_it_listens(process, log_path)
+        yield Server(process, log_path, host, port)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(STOP_SECONDS) in (0, 143)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], log_path: Path) -> tuple[str, int]:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if found := _LISTENING.search(log_path.read_text()):
+            return found[1], int(found[2])
+        assert process.poll() is None, log_path.read_text()
+        time.sleep(0.02)
+    raise AssertionError(f"no server after {START_SECONDS} s: {log_path.read_text()}")

@@ -1,0 +1,87 @@
+"""What the tests share: a real server on a loopback socket, a client that checks every answer, and the command line."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import httpx
+import pytest
+
+from service.cli import main
+from tests.api.answers import Contract
+from tests.api.servers import Server, running_server
+
+
+class Outcome(NamedTuple):
+    """How a command ended and what it wrote."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+class CommandLine(Protocol):
+    """The command line, run to its end in this process."""
+
+    def __call__(self, *words: str | Path, stdin: bytes = b"") -> Outcome: ...
+
+
+class StartServer(Protocol):
+    """Starts another server, which ends with the test."""
+
+    def __call__(self, *flags: str, **env: str) -> Server: ...
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that the tests share."""
+    with running_server(tmp_path_factory.mktemp("server") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    with ExitStack() as stack:
+        yield lambda *flags, **env: stack.enter_context(running_server(tmp_path / "server.log", *flags, env=env))
+
+
+@pytest.fixture(scope="session")
+def contract(server: Server) -> Contract:
+    """The published OpenAPI document."""
+    return Contract(httpx.get(f"{server.url}/openapi.json", trust_env=False).json())
+
+
+@pytest.fixture(scope="session")
+def client(server: Server, contract: Contract) -> Iterator[httpx.Client]:
+    """A client of the shared server; each request has a connection of its own, each answer is held to the contract."""
+    with httpx.Client(
+        base_url=server.url,
+        timeout=60,
+        trust_env=False,
+        limits=httpx.Limits(max_keepalive_connections=0),
+        event_hooks={"response": [contract.check]},
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def xavier(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> CommandLine:
+    for name in [name for name in os.environ if name.startswith("XAVIER_")]:
+        monkeypatch.delenv(name)
+
+    def run(*words: str | Path, stdin: bytes = b"") -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["xavier", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsysbinary.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsysbinary.readouterr()
+        return Outcome(int(end.value.code or 0), out, err.decode())
+
+    return run

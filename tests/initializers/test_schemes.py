@@ -1,0 +1,122 @@
+"""Schemes, held against formulas written down here once more."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from math import isqrt, sqrt
+from typing import Final, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.initializers.distributions import Normal, TruncatedNormal, Uniform
+from service.initializers.fans import Fans
+from service.initializers.schemes import Law, Mode, fan, kaiming, lecun, variance_scaling, xavier
+from service.stream.dtypes import DType
+
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+LAWS: Final[tuple[Law, ...]] = get_args(Law)
+SIZES: Final = (1, 2, 3, 7, 10, 147, 256, 784, 1000, 3072, 50257, 2**31 - 1)
+
+counts = st.integers(1, 2**31 - 1)
+positive = st.floats(1e-6, 1e6)
+
+
+def exact_std(fans: Fans, scale: float, mode: Mode, gain: float) -> float:
+    """The standard deviation in fifty digits, rounded once."""
+    with localcontext() as context:
+        context.prec = 50
+        n = {
+            "fan_in": Decimal(fans.fan_in),
+            "fan_out": Decimal(fans.fan_out),
+            "fan_avg": Decimal(fans.fan_in + fans.fan_out) / 2,
+            "fan_geo_avg": Decimal(fans.fan_in * fans.fan_out).sqrt(),
+        }[mode]
+        return float(Decimal(gain) * (Decimal(scale) / n).sqrt())
+
+
+@pytest.mark.parametrize("gain", [1.0, 5.0 / 3.0, sqrt(2.0), 0.75, 1.4141428569978354])
+def test_the_scalar_of_xavier_is_the_one_of_torch_bit_for_bit(gain: float) -> None:
+    for fan_in in (*SIZES, *range(1, 400)):
+        for fan_out in SIZES:
+            std = gain * sqrt(2.0 / float(fan_in + fan_out))
+            assert xavier(Fans(fan_in, fan_out), "normal", gain) == Normal(0.0, std)
+            bound = sqrt(3.0) * std
+            assert xavier(Fans(fan_in, fan_out), "uniform", gain) == Uniform(-bound, bound)
+
+
+@settings(max_examples=300, deadline=None)
+@given(counts, counts, positive, st.sampled_from(MODES), positive)
+def test_the_standard_deviation_is_the_exact_one_within_a_few_roundings(
+    fan_in: int, fan_out: int, scale: float, mode: Mode, gain: float
+) -> None:
+    fans = Fans(fan_in, fan_out)
+
+    law = variance_scaling(fans, scale, mode, "normal", gain)
+
+    assert law.std == pytest.approx(exact_std(fans, scale, mode, gain), rel=5e-16, abs=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_three_laws_of_a_scheme_have_the_same_mean_and_deviation(mode: Mode) -> None:
+    fans = Fans(300, 100)
+    std = sqrt(2.0 / fan(fans, mode))
+
+    uniform, normal, truncated = (
+        variance_scaling(fans, 2.0, mode, law) for law in ("uniform", "normal", "truncated_normal")
+    )
+
+    assert uniform == Uniform(-sqrt(3.0) * std, sqrt(3.0) * std)
+    assert normal == Normal(0.0, std)
+    assert truncated == TruncatedNormal(0.0, std / 0.8796256610342398)
+    assert [law.mean for law in (uniform, normal, truncated)] == [0.0, 0.0, 0.0]
+    assert [law.std for law in (uniform, normal, truncated)] == pytest.approx([std] * 3, rel=4e-16, abs=0)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("mode", MODES)
+def test_xavier_is_variance_scaling_of_scale_1(law: Law, mode: Mode) -> None:
+    fans = Fans(17, 5)
+
+    assert xavier(fans, law, 0.75, mode) == variance_scaling(fans, 1.0, mode, law, 0.75)
+    assert xavier(fans, law) == variance_scaling(fans, 1.0, "fan_avg", law)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_lecun_has_variance_1_over_fan_in(law: Law) -> None:
+    assert lecun(Fans(64, 9), law) == variance_scaling(Fans(64, 9), 1.0, "fan_in", law)
+    assert lecun(Fans(64, 9), law).std == pytest.approx(0.125, rel=4e-16, abs=0)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_kaiming_has_the_variance_of_relu_by_default(law: Law) -> None:
+    assert kaiming(Fans(50, 7), law).std == pytest.approx(0.2, rel=4e-16, abs=0)
+    assert kaiming(Fans(7, 50), law, 1.0, "fan_out").std == pytest.approx(sqrt(0.02), rel=4e-16, abs=0)
+
+
+@pytest.mark.parametrize("fan_in", SIZES)
+def test_the_bound_of_kaiming_uniform_is_the_one_of_the_paper(fan_in: int) -> None:
+    law = kaiming(Fans(fan_in, 3), "uniform")
+
+    assert law.reach(DType.F32)[1] == pytest.approx(sqrt(6.0 / fan_in), rel=5e-16, abs=0)
+
+
+@pytest.mark.parametrize(("mode", "n"), [("fan_in", 12.0), ("fan_out", 3.0), ("fan_avg", 7.5), ("fan_geo_avg", 6.0)])
+def test_a_mode_divides_by_its_fan(mode: Mode, n: float) -> None:
+    assert fan(Fans(12, 3), mode) == n
+
+
+def test_the_geometric_mean_of_huge_fans_does_not_overflow() -> None:
+    huge = 2**500
+
+    assert fan(Fans(huge, huge), "fan_geo_avg") == float(isqrt(huge * huge))
+
+
+@pytest.mark.parametrize(
+    ("scale", "gain"), [(5e-324, 1e-300), (1e308, 1e200), (1.0, 0.0), (1.0, float("inf")), (float("inf"), 1.0)]
+)
+@pytest.mark.parametrize("law", LAWS)
+def test_a_standard_deviation_of_0_or_infinity_is_refused(law: Law, scale: float, gain: float) -> None:
+    with pytest.raises(ValueError, match="must be above 0 and finite"):
+        variance_scaling(Fans(3, 4), scale, "fan_avg", law, gain)

@@ -1,0 +1,54 @@
+"""Plans from layers as a caller writes them, and whole tensors drawn from plans."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.limits import Limits
+from service.plan import Plan, TensorPlan, make_plan
+from service.spec.parsing import read_spec
+from service.stream.dtypes import widen
+
+Array = NDArray[Any]
+Layer = dict[str, Any]
+
+
+def tensor(name: str, shape: list[int] | tuple[int, ...], initializer: Any = "ones", **more: Any) -> Layer:
+    return {"type": "tensor", "name": name, "shape": list(shape), "initializer": initializer} | more
+
+
+def linear(name: str, in_features: int = 3, out_features: int = 2, **more: Any) -> Layer:
+    return {"type": "linear", "name": name, "in_features": in_features, "out_features": out_features} | more
+
+
+def group(name: str, *layers: Layer) -> Layer:
+    return {"type": "group", "name": name, "layers": list(layers)}
+
+
+def repeat(name: str, times: int, *layers: Layer, **more: Any) -> Layer:
+    return {"type": "repeat", "name": name, "times": times, "layers": list(layers)} | more
+
+
+def spec(*layers: Layer, **more: Any) -> bytes:
+    return json.dumps({"seed": 1, "layers": list(layers)} | more).encode()
+
+
+def planned(*layers: Layer, limits: Limits | None = None, **more: Any) -> Plan:
+    return make_plan(read_spec(spec(*layers, **more)), limits)
+
+
+def stored(plan: TensorPlan, first: int = 0, count: int | None = None) -> Array:
+    """Some elements of a tensor as they lie in its file; all where no count is given."""
+    out = np.empty(prod(plan.shape) if count is None else count, plan.parameter.dtype.storage)
+    plan.fill(first, out)
+    return out
+
+
+def values(plan: TensorPlan) -> Array:
+    """A whole tensor, in its shape."""
+    return widen(stored(plan), plan.parameter.dtype).reshape(plan.shape)

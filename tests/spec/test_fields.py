@@ -1,0 +1,156 @@
+"""The values that a specification is made of, as they are read."""
+
+from __future__ import annotations
+
+import json
+from math import copysign
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.spec.canonical import canonical_document
+from service.spec.fields import DTYPE_ALIASES
+from service.spec.initializers import INITIALIZER_ALIASES, Constant, Normal, Uniform, XavierUniform
+from service.spec.layers import LAYER_ALIASES, Conv1d, Conv2d, Conv3d, LayerNorm, Tensor
+from service.spec.model import ModelSpec
+from service.spec.parsing import read_spec
+from service.stream.dtypes import DType
+
+
+def read(layer: dict[str, Any] | None = None, **more: Any) -> ModelSpec:
+    layers = [{"type": "tensor", "shape": [2, 3]} | (layer or {}) | {"name": "x"}]
+    return read_spec(json.dumps({"seed": 1, "layers": layers} | more).encode())
+
+
+def read_seed(text: str) -> int:
+    return read_spec(f'{{"seed": {text}, "layers": [{{"type": "tensor", "name": "w", "shape": []}}]}}'.encode()).seed
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"),
+    [
+        ("0", 0),
+        ("-0", 0),
+        ('"0"', 0),
+        ("42", 42),
+        ('"42"', 42),
+        ("9007199254740993", 2**53 + 1),
+        ('"9007199254740993"', 2**53 + 1),
+        ("18446744073709551615", 2**64 - 1),
+        ('"18446744073709551615"', 2**64 - 1),
+        ('"\\u0034\\u0032"', 42),
+    ],
+)
+def test_a_seed_is_read_exactly(text: str, seed: int) -> None:
+    assert read_seed(text) == seed
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**64 - 1))
+def test_a_seed_is_the_same_as_a_number_and_as_a_string_and_is_written_as_a_string(seed: int) -> None:
+    assert read_seed(str(seed)) == read_seed(f'"{seed}"') == seed
+    assert canonical_document(read(seed=seed))["seed"] == str(seed)
+
+
+@pytest.mark.parametrize("dtype", DType)
+def test_a_dtype_is_read_in_any_letter_case(dtype: DType) -> None:
+    for name in (dtype.value, dtype.lower(), dtype.title(), dtype.swapcase()):
+        assert read(dtype=name).dtype is dtype
+        assert read({"dtype": name}).layers[0].dtype is dtype  # type: ignore[union-attr]  # a tensor
+
+
+@pytest.mark.parametrize(
+    ("alias", "dtype"),
+    [
+        ("float64", "F64"),
+        ("float32", "F32"),
+        ("float16", "F16"),
+        ("bfloat16", "BF16"),
+        ("float8_e4m3fn", "F8_E4M3"),
+        ("float8_e5m2", "F8_E5M2"),
+    ],
+)
+def test_the_names_of_torch_are_dtypes(alias: str, dtype: str) -> None:
+    for name in (alias, alias.upper(), alias.title()):
+        assert read(dtype=name).dtype == dtype
+
+
+def test_every_dtype_has_an_alias_of_torch() -> None:
+    assert set(DTYPE_ALIASES.values()) == set(DType)
+
+
+@pytest.mark.parametrize(("alias", "name"), {**INITIALIZER_ALIASES}.items())
+def test_initializer_aliases_are_resolved(alias: str, name: str) -> None:
+    for spelled in (alias, {"type": alias}):
+        assert read(initializer=spelled).initializer.type == name
+        assert read({"initializer": spelled}).layers[0].initializer.type == name  # type: ignore[union-attr]  # a tensor
+
+
+def test_layer_aliases_are_resolved() -> None:
+    for alias, name in LAYER_ALIASES.items():
+        [layer] = read(layers=[{"type": alias, "name": "fc", "in_features": 3, "out_features": 2}]).layers
+        assert layer.type == name
+
+
+def test_negative_zero_is_zero() -> None:
+    constant = read(initializer={"type": "constant", "value": -0.0}).initializer
+    normal = read(initializer={"type": "normal", "mean": -0.0}).initializer
+    uniform = read(initializer={"type": "uniform", "low": -1, "high": -0.0}).initializer
+
+    assert isinstance(constant, Constant)
+    assert isinstance(normal, Normal)
+    assert isinstance(uniform, Uniform)
+    assert [copysign(1, zero) for zero in (constant.value, normal.mean, uniform.high)] == [1, 1, 1]
+
+
+def test_integers_are_numbers() -> None:
+    initializer = read(initializer={"type": "xavier_uniform", "gain": 2}).initializer
+
+    assert isinstance(initializer, XavierUniform)
+    assert initializer.gain == 2.0
+    assert type(initializer.gain) is float
+
+
+@pytest.mark.parametrize(
+    ("kind", "kernel", "expected"),
+    [
+        ("conv1d", 3, (3,)),
+        ("conv1d", [3], (3,)),
+        ("conv2d", 3, (3, 3)),
+        ("conv2d", [3, 5], (3, 5)),
+        ("conv3d", 1, (1, 1, 1)),
+        ("conv3d", [1, 2, 3], (1, 2, 3)),
+    ],
+)
+def test_a_kernel_size_is_one_number_or_one_a_dimension(
+    kind: str, kernel: int | list[int], expected: tuple[int, ...]
+) -> None:
+    document = {"type": kind, "name": "c", "in_channels": 1, "out_channels": 1, "kernel_size": kernel}
+
+    [layer] = read(layers=[document]).layers
+
+    assert isinstance(layer, Conv1d | Conv2d | Conv3d)
+    assert layer.kernel_size == expected
+
+
+@pytest.mark.parametrize(("shape", "expected"), [(5, (5,)), ([5], (5,)), ([3, 5], (3, 5))])
+def test_a_normalized_shape_is_one_number_or_a_list(shape: int | list[int], expected: tuple[int, ...]) -> None:
+    [layer] = read(layers=[{"type": "layer_norm", "name": "n", "normalized_shape": shape}]).layers
+
+    assert isinstance(layer, LayerNorm)
+    assert layer.normalized_shape == expected
+
+
+@pytest.mark.parametrize("shape", [[], [0], [1, 2, 3, 4, 5, 6, 7, 8, 9], [2**53 - 1]])
+def test_a_shape_is_any_list_of_sizes(shape: list[int]) -> None:
+    [layer] = read({"shape": shape}).layers
+
+    assert isinstance(layer, Tensor)
+    assert layer.shape == tuple(shape)
+
+
+def test_a_specification_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read().seed = 2  # type: ignore[misc]  # what is tested

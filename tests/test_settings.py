@@ -1,0 +1,95 @@
+"""Settings: each is an environment variable and a flag of `serve`, is described, and has an effect."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from typing import Any
+
+import click
+import pytest
+from pydantic import ValidationError
+
+from service.cli import cli
+from service.limits import Limits
+from service.settings import Settings, settings_table
+
+FIELDS = Settings.model_fields
+
+
+def other_value(name: str) -> Any:
+    """A value that is not the default."""
+    default = getattr(Settings(), name)
+    return "0.0.0.0" if isinstance(default, str) else default + 1  # noqa: S104 - nothing listens there
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("XAVIER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_is_read_from_its_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = other_value(name)
+    monkeypatch.setenv(f"XAVIER_{name.upper()}", str(value))
+
+    assert getattr(Settings(), name) == value
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_is_a_flag_that_names_its_variable_and_default(name: str) -> None:
+    [option] = [parameter for parameter in cli.commands["serve"].params if parameter.name == name]
+
+    assert isinstance(option, click.Option)
+    assert option.opts == [f"--{name.replace('_', '-')}"]
+    assert option.help is not None
+    assert f"XAVIER_{name.upper()}" in option.help
+    assert FIELDS[name].default_factory or str(FIELDS[name].default) in option.help
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_is_described_and_documented(name: str) -> None:
+    description = FIELDS[name].description
+
+    assert description
+    assert description.endswith(".")
+    [row] = [line for line in settings_table().splitlines() if f"`XAVIER_{name.upper()}`" in line]
+    assert description in row
+
+
+def test_serve_has_no_flag_that_is_no_setting() -> None:
+    flags = {parameter.name for parameter in cli.commands["serve"].params}
+
+    assert flags == set(FIELDS)
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "host"])
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", ""])
+def test_a_wrong_number_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"XAVIER_{name.upper()}", value)
+
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+def test_the_defaults_are_those_of_the_limits_and_listen_on_this_machine_only() -> None:
+    settings = Settings()
+
+    assert settings.limits == Limits()
+    assert settings.host == "127.0.0.1"
+    assert settings.threads == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("limit", [field.name for field in fields(Limits)])
+def test_every_limit_can_be_set(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"XAVIER_MAX_{limit.upper()}", "17")
+
+    assert getattr(Settings().limits, limit) == 17
+
+
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XAVIER_UNKNOWN", "1")
+    monkeypatch.setenv("THREADS", "77")
+
+    assert Settings().threads != 77
