@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from service import __version__
+from service.api.connections import Connection
 from service.api.documentation import document_text
 from service.app import create_app
 from service.delivery import DrawingPool
@@ -109,7 +110,7 @@ def serve(**flags: Any) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         access_log=False,
         server_header=False,

@@ -57,7 +57,7 @@ def read_document(raw: bytes) -> Any:
         raw: UTF-8 without a byte order mark.
 
     Raises:
-        MalformedDocument: it is not JSON: also NaN, Infinity, lone surrogates, duplicate names, over 200 levels.
+        MalformedDocument: it is not JSON: also NaN, Infinity, lone surrogates, duplicate names, or nested too deeply.
     """
     try:
         from_json(raw, allow_inf_nan=False)

@@ -137,7 +137,12 @@ def test_zeros_are_never_negative() -> None:
 
 
 def test_torch_and_keras_have_the_same_statistics() -> None:
-    assert measured(planned(*NETWORK, framework="keras")) == SUMMARIES
+    # Sums of binary64 values in another order differ in their last bits, though not in every tensor.
+    fine = [linear(f"{n}", 7 + n, 9 + 2 * n, dtype="F64", initializer="kaiming_normal") for n in range(30)]
+
+    torch, keras = (measured(planned(*NETWORK, *fine, framework=name)) for name in ("torch", "keras"))
+
+    assert keras == torch
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])

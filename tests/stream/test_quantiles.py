@@ -230,6 +230,21 @@ def test_uniform_values_stay_within_their_rounded_ends(p: Precision, data: st.Da
     assert values.max() <= p.floating(high)
 
 
+@pytest.mark.parametrize(
+    ("p", "low", "high"),
+    [(BINARY32, 0.4, 0.9), (BINARY32, -0.7, -0.5), (BINARY64, 0.98, 1.45), (BINARY64, -1.16, -0.98)],
+)
+def test_a_value_that_rounds_past_an_end_is_clamped_to_it(p: Precision, low: float, high: float) -> None:
+    """Here half width and midpoint round so that their sum or difference, at the extreme words, passes an end."""
+    ends = np.array([(1 << (p.bits - 1)) - 1, 1 << (p.bits - 1)], p.word)
+
+    greatest, least = quantiles.uniform(ends, low, high, p, np.empty(2, p.floating))
+
+    half, middle, most = p.floating((high - low) / 2), p.floating((high + low) / 2), 1 - p.unit
+    assert middle + most * half > p.floating(high) or middle - most * half < p.floating(low)
+    assert p.floating(low) <= least < greatest <= p.floating(high)
+
+
 @each_law
 @each_precision
 def test_drawing_leaves_no_trace_in_a_later_draw(p: Precision, law: str) -> None:
