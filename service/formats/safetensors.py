@@ -11,7 +11,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from service.analysis.statistics import Summary, expected
 from service.errors import Excess, LimitExceeded
 from service.limits import Limits
-from service.plan import Parameter, Plan, TensorPlan
+from service.plan import Plan, TensorPlan
 from service.spec.canonical import canonical_json
+from service.spec.initializers import AnyInitializer
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType
 
@@ -155,13 +156,15 @@ class SafetensorsFile:
 
     def _metadata(self) -> str:
         """Canonical JSON (RFC 8785); measured numbers alone are padded to a fixed width."""
-        parts: dict[Parameter, str] = {}
+        parts: dict[Any, str] = {}
         summaries: Sequence[Summary | None] = self._measured or [None] * len(self.plan.tensors)
         tensors = []
         for tensor, summary in zip(self.plan.tensors, summaries, strict=True):
-            part = parts.get(tensor.parameter)
+            of = tensor.parameter
+            described = (of.initializer, of.fans, of.axes, of.distribution, of.dtype)
+            part = parts.get(described)
             if part is None:
-                part = parts[tensor.parameter] = describe_parameter(tensor, self.statistics)
+                part = parts[described] = describe_parameter(tensor, self.statistics)
             if self.statistics == "measured":
                 part = part.replace('"measured":null', f'"measured":{_fixed_width(summary)}')
             if tensor.canonical_name != tensor.name:
@@ -173,18 +176,28 @@ class SafetensorsFile:
 
 
 def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
-    """How a tensor came about, as canonical JSON: initializer, fans, axes where permuted, and expected statistics."""
+    """How a tensor came about, as canonical JSON: initializer, fans, permutation, expected statistics.
+
+    The members are put together in their canonical order here, as writing a whole plan through the general writer
+    takes longer than planning it.
+    """
     parameter = tensor.parameter
-    described: dict[str, Any] = {"initializer": parameter.initializer.model_dump(mode="json", exclude_defaults=True)}
+    members = [f'"initializer":{_initializer_json(parameter.initializer)}']
     if parameter.fans:
-        described |= {"fan_in": parameter.fans.fan_in, "fan_out": parameter.fans.fan_out}
+        members.insert(0, f'"fan_in":{parameter.fans.fan_in},"fan_out":{parameter.fans.fan_out}')
     if parameter.axes:
-        described["permutation"] = list(parameter.axes)
+        members.append(f'"permutation":{_json(parameter.axes)}')
     if statistics != "none":
-        described["statistics"] = {"expected": expected(tensor)._asdict()}
-    if statistics == "measured":
-        described["statistics"]["measured"] = None
-    return canonical_json(described).decode()
+        promised = expected(tensor)._asdict()
+        numbers = ",".join(f'"{name}":{canonical_json(promised[name]).decode()}' for name in sorted(promised))
+        measured = ',"measured":null' if statistics == "measured" else ""
+        members.append(f'"statistics":{{"expected":{{{numbers}}}{measured}}}')
+    return "{" + ",".join(members) + "}"
+
+
+@lru_cache(maxsize=1024)
+def _initializer_json(initializer: AnyInitializer) -> str:
+    return canonical_json(initializer.model_dump(mode="json", exclude_defaults=True)).decode()
 
 
 def _fixed_width(summary: Summary | None) -> str:
