@@ -74,16 +74,12 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no part of a file is left
     try:
-        cli(standalone_mode=True)
+        sys.exit(cli())  # click ends the process itself, also where a pipe was closed
     except XavierError as error:
         _fail(error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        sys.exit(1)
     except OSError as error:
         click.echo(f"xavier: {error}", err=True)
         sys.exit(1)
-    sys.exit(0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

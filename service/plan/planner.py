@@ -104,9 +104,7 @@ class _Planner:
 
     def outline(self) -> tuple[_Branch, ...]:
         """Every layer understood once, its cost counted with repeats multiplied, and refused where it is too much."""
-        if _has_control(self.spec.prefix):
-            message = f"names must be free of control characters; got {_short(self.spec.prefix)}"
-            self.faults.append(Fault("/prefix", message))
+        self._check_characters(self.spec.prefix, "/prefix")
         branches = self._branches(self.spec.layers, "/layers", _Prefix())
         cost = sum((branch.cost for branch in branches), _Cost())
         self._limit("/layers", "tensors", cost.tensors, "tensors")
@@ -153,9 +151,12 @@ class _Planner:
             self.faults.append(Fault(pointer, "a tensor needs a name; this one is empty"))
         elif tensor.name == "__metadata__":
             self.faults.append(Fault(pointer, "__metadata__ is reserved by the file format: choose another name"))
-        elif _has_control(tensor.name):
-            message = f"names must be free of control characters; got {_short(tensor.name)}"
-            self.faults.append(Fault(pointer, message))
+        else:
+            self._check_characters(tensor.name, pointer)
+
+    def _check_characters(self, name: str, pointer: str) -> None:
+        if not name.isprintable() and any(category(character) == "Cc" for character in name):
+            self.faults.append(Fault(pointer, f"names must be free of control characters; got {_short(name)}"))
 
     def _give_up(self) -> None:
         if self.faults:
@@ -248,10 +249,6 @@ class _Planner:
 def _around(name: str, numbers: range | None, inside: tuple[_Branch, ...]) -> _Branch:
     times = 1 if numbers is None else numbers.stop - numbers.start
     return _Branch(name, numbers, inside, (), sum((branch.cost for branch in inside), _Cost()) * times)
-
-
-def _has_control(name: str) -> bool:
-    return not name.isprintable() and any(category(character) == "Cc" for character in name)
 
 
 def _joined(prefix: str, name: str) -> str:

@@ -127,7 +127,8 @@ def _locate(loc: tuple[int | str, ...], document: Any) -> tuple[str, Any]:
 
 def rule_of(detail: ErrorDetails) -> str:
     """What a value must be, by a fault that pydantic found."""
-    return _RULES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
+    rule = _RULES.get(detail["type"])
+    return detail["msg"] if rule is None else rule.format(**detail.get("ctx", {}))
 
 
 def _message(detail: ErrorDetails, node: Any, document: Any) -> str:
