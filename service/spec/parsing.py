@@ -20,6 +20,8 @@ from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer, GainO
 from service.spec.layers import LAYER_ALIASES, LayerUnion
 from service.spec.model import ModelSpec
 
+MOST_LOCATED: Final = 10_000
+"""Faults that are looked at; a body may hold hundreds of thousands, and the rest are only counted."""
 MOST_RECEIVED: Final = 60
 """Characters of a wrong value that are repeated to the caller."""
 
@@ -86,11 +88,11 @@ def read_spec(raw: bytes) -> ModelSpec:
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError(f"duplicate name {_shown(name)} in an object")
-        members[name] = value
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # None
+        raise ValueError(f"duplicate name {_shown(twice)} in an object")
     return members
 
 
@@ -98,7 +100,7 @@ def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], in
     """The first faults, and how many there are; a body may hold too many to describe them all."""
     faults: list[Fault] = []
     seen: set[tuple[str, str]] = set()
-    for detail in details:
+    for detail in details[:MOST_LOCATED]:
         path, node = _locate(detail["loc"], document)
         if detail["type"] == "too_short" and node != []:
             continue  # its items are wrong, and named; the array is not too short
@@ -107,7 +109,7 @@ def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], in
         if (path, detail["msg"]) not in seen and len(faults) < MOST_FAULTS:
             faults.append(Fault(path, _message(detail, node, document)))
         seen.add((path, detail["msg"]))
-    return faults, len(seen)
+    return faults, len(seen) + len(details[MOST_LOCATED:])
 
 
 def _locate(loc: tuple[int | str, ...], document: Any) -> tuple[str, Any]:
