@@ -19,7 +19,7 @@ exhaustive: $(VENV)/test.done ## every binary32 word; minutes
 	$(BIN)/python -m pytest -m exhaustive
 
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
-	$(BIN)/python benchmarks/run.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
 generated: $(VENV)/serve.done ## write the OpenAPI document and the README's table of settings
 	$(BIN)/python -m service openapi > openapi/openapi.json

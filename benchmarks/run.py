@@ -1,6 +1,6 @@
 """Speed and memory, measured side by side in one run: medians, and ratios to what they are held against.
 
-Usage: python benchmarks/run.py [drawing] [serving] [memory] [planning]
+Usage: python benchmarks/run.py [drawing] [whole] [serving] [memory] [planning]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ TORCH = {
     "xavier_normal": torch.nn.init.xavier_normal_,
     "truncated_normal": torch.nn.init.trunc_normal_,
 }
+NAMES = map("w{}".format, count())
 AIMS = {"xavier_uniform": 4.0, "xavier_normal": 1.2, "truncated_normal": 15.0}
 
 
@@ -68,6 +70,36 @@ def _draw(pool: ThreadPoolExecutor, tensor: TensorPlan, out: NDArray[np.float32]
     step = CHUNK_BYTES // 4
     fill = lambda first: tensor.fill(first, out[first : first + step])  # noqa: E731 - as short as it is
     return seconds(lambda: list(pool.map(fill, range(0, VALUES, step))))
+
+
+def whole() -> None:
+    """Tensors that are drawn whole, and a normal cut elsewhere than at 2 sigma, against torch; one tensor each time."""
+    print("\nDrawing whole, F32, seconds a tensor")
+    for size, aim in ((1024, "aim < 5 s"), (2048, "aim < 40 s")):
+        tensor = torch.empty(size, size)
+        theirs = partial(seconds, partial(torch.nn.init.orthogonal_, tensor))
+        found = alternately({"ours": partial(_fresh, size, "orthogonal"), "torch": theirs}, 3)
+        ratio = found["torch"] / found["ours"]
+        row(f"orthogonal {size} x {size}: ours", f"{found['ours']:.2f} s", "", aim)
+        row(f"orthogonal {size} x {size}: torch", f"{found['torch']:.2f} s", f"{ratio:.2f} x")
+    tensor = torch.empty(2048, 2048)
+    sparse = {"type": "sparse", "sparsity": 0.9}
+    cut = {"type": "truncated_normal", "low": 0.5, "high": None}
+    contenders = {
+        "sparse, ours": partial(_fresh, 2048, sparse),
+        "sparse, torch": partial(seconds, partial(torch.nn.init.sparse_, tensor, 0.9)),
+        "cut at 0.5 sigma, ours": partial(_fresh, 2048, cut),
+        "cut at 0.5 sigma, torch": partial(seconds, partial(torch.nn.init.trunc_normal_, tensor, a=0.5, b=10.0)),
+    }
+    for name, taken in alternately(contenders, 3).items():
+        row(f"{name}, 2048 x 2048", f"{taken:.3f} s")
+
+
+def _fresh(size: int, initializer: object) -> float:
+    """Seconds for one square tensor of a name that was not drawn before."""
+    layer = {"type": "tensor", "name": next(NAMES), "shape": [size, size], "initializer": initializer}
+    [tensor] = make_plan(read_spec(json.dumps({"seed": 1, "layers": [layer]}).encode())).tensors
+    return seconds(partial(tensor.fill, 0, np.empty(size * size, np.float32)))
 
 
 def serving() -> None:
@@ -141,5 +173,6 @@ def planning() -> None:
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ("drawing", "serving", "memory", "planning"):
-        {"drawing": drawing, "serving": serving, "memory": memory, "planning": planning}[part]()
+    parts = {part.__name__: part for part in (drawing, whole, serving, memory, planning)}
+    for name in sys.argv[1:] or parts:
+        parts[name]()

@@ -16,6 +16,7 @@ class Limits:
         rank: dimensions of a tensor; some readers stop at 8.
         dimension: size of one dimension.
         name_bytes: UTF-8 bytes of a tensor's name.
+        whole_elements: elements of a tensor that must be drawn at once: orthogonal, sparse.
         json_values: values in a JSON answer.
     """
 
@@ -25,4 +26,5 @@ class Limits:
     rank: int = 8
     dimension: int = (1 << 31) - 1
     name_bytes: int = 1024
+    whole_elements: int = 1 << 24
     json_values: int = 1 << 20

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     max_rank: Positive = Field(default=_DEFAULTS.rank, description="Most dimensions of a tensor.")
     max_dimension: Positive = Field(default=_DEFAULTS.dimension, description="Largest dimension of a tensor.")
     max_name_bytes: Positive = Field(default=_DEFAULTS.name_bytes, description="Longest tensor name, in UTF-8 bytes.")
+    max_whole_elements: Positive = Field(
+        default=_DEFAULTS.whole_elements,
+        description="Most elements of a tensor that must be drawn whole: orthogonal, sparse; 8 bytes of memory each.",
+    )
     max_json_values: Positive = Field(default=_DEFAULTS.json_values, description="Most values in a JSON answer.")
 
     @property
@@ -51,6 +55,7 @@ class Settings(BaseSettings):
             rank=self.max_rank,
             dimension=self.max_dimension,
             name_bytes=self.max_name_bytes,
+            whole_elements=self.max_whole_elements,
             json_values=self.max_json_values,
         )
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from service.analysis.statistics import Summary, expected
-from service.formats.documents import file_path, scalars
+from service.formats.documents import file_path
+from service.formats.laws import LAWS
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, TensorPlan
 
@@ -60,5 +61,6 @@ def _names(tensor: TensorPlan) -> tuple[str, str, str]:
 
 
 def _law(tensor: TensorPlan) -> str:
-    law = scalars(tensor.distribution)
-    return f"{law.pop('type')} " + " ".join(f"{name}={value:.6g}" for name, value in law.items())
+    law = tensor.distribution
+    numbers = {name: value for name, value in law.scalars.items() if isinstance(value, float)}
+    return f"{LAWS[type(law)]} " + " ".join(f"{name}={value:.6g}" for name, value in numbers.items())

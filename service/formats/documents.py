@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from service.analysis.statistics import Summary, expected
 from service.errors import Excess, LimitExceeded
+from service.formats.laws import law_document
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
-from service.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
 from service.limits import Limits
 from service.plan import Plan, TensorPlan
+from service.plan.role import RULES, Role
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType, widen
 
@@ -26,12 +27,6 @@ MOST_IN_URL: Final = 8000
 """Characters of a URL that every HTTP implementation should take (RFC 9110 section 4.1)."""
 Encoding = Literal["decimal", "base64"]
 Document = dict[str, Any]
-LAWS: Final[dict[type, str]] = {
-    Uniform: "uniform",
-    Normal: "normal",
-    TruncatedNormal: "truncated_normal",
-    Constant: "constant",
-}
 
 
 def file_path(file: SafetensorsFile, root: str = "") -> str:
@@ -106,11 +101,6 @@ def weights_json(
     return orjson.dumps(_about(plan) | {"tensors": tensors}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def scalars(distribution: Distribution) -> Document:
-    """A law and its parameters."""
-    return {"type": LAWS[type(distribution)]} | distribution.scalars
-
-
 def _about(plan: Plan) -> Document:
     return {"digest": plan.digest, "stream": STREAM_VERSION, "seed": str(plan.spec.seed)}
 
@@ -134,10 +124,18 @@ def _tensor_plan(tensor: TensorPlan, offsets: list[int]) -> Document:
         "data_offsets": offsets,
         "fan_in": parameter.fans and parameter.fans.fan_in,
         "fan_out": parameter.fans and parameter.fans.fan_out,
+        "fan_rule": parameter.rule,
+        "fans": _counted(parameter.role),
         "initializer": parameter.initializer.model_dump(mode="json"),
-        "distribution": scalars(parameter.distribution),
+        "distribution": law_document(parameter.distribution),
         "expected": expected(tensor)._asdict(),
     }
+
+
+def _counted(role: Role | None) -> Document:
+    """The fans of a parameter by every rule."""
+    counted = {rule: role and role.fans(rule) for rule in RULES}
+    return {rule: {"fan_in": fans.fan_in, "fan_out": fans.fan_out} if fans else None for rule, fans in counted.items()}
 
 
 def _data(tensor: TensorPlan, encoding: Encoding) -> NDArray[Any] | str:

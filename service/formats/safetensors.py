@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from service.analysis.statistics import Summary, expected
 from service.errors import Excess, LimitExceeded
+from service.formats.laws import law_document
+from service.initializers.distributions import Constant, Normal, TruncatedNormal, Uniform
+from service.initializers.truncated import CutNormal
 from service.limits import Limits
-from service.plan import Plan, TensorPlan
+from service.plan import Parameter, Plan, TensorPlan
 from service.spec.canonical import canonical_json
-from service.spec.initializers import AnyInitializer
+from service.spec.initializers import AnyInitializer, KerasDefault, TorchDefault
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType
 
@@ -36,6 +39,8 @@ MEASURED_WIDTH: Final = 24
 """Characters of a measured number, so that the header's length is known before anything is measured."""
 DTYPE_ORDER: Final = (DType.F64, DType.F32, DType.BF16, DType.F16, DType.F8_E4M3, DType.F8_E5M2)
 """The reference writer's enumeration of dtypes, descending."""
+ELEMENTWISE: Final = (Uniform, Normal, TruncatedNormal, CutNormal, Constant)
+"""Laws that scalars alone define."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ class SafetensorsFile:
         tensors = []
         for tensor, summary in zip(self.plan.tensors, summaries, strict=True):
             of = tensor.parameter
-            described = (of.initializer, of.fans, of.axes, of.distribution, of.dtype)
+            described = (of.initializer, of.fans, of.arrangement, of.distribution, of.dtype)
             part = parts.get(described)
             if part is None:
                 part = parts[described] = describe_parameter(tensor, self.statistics)
@@ -182,17 +187,28 @@ def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
     takes longer than planning it.
     """
     parameter = tensor.parameter
-    members = [f'"initializer":{_initializer_json(parameter.initializer)}']
+    members = []
+    if parameter.arrangement and not parameter.arrangement.permutes_only(parameter.canonical_shape):
+        members.append(f'"arrangement":{canonical_json(asdict(parameter.arrangement)).decode()}')
+    if not determined(parameter):
+        members.append(f'"distribution":{canonical_json(law_document(parameter.distribution)).decode()}')
     if parameter.fans:
-        members.insert(0, f'"fan_in":{parameter.fans.fan_in},"fan_out":{parameter.fans.fan_out}')
-    if parameter.axes:
-        members.append(f'"permutation":{_json(parameter.axes)}')
+        members.append(f'"fan_in":{parameter.fans.fan_in},"fan_out":{parameter.fans.fan_out}')
+    members.append(f'"initializer":{_initializer_json(parameter.initializer)}')
+    if parameter.arrangement and parameter.arrangement.permutes_only(parameter.canonical_shape):
+        members.append(f'"permutation":{_json(parameter.arrangement.axes)}')
     if statistics != "none":
         promised = expected(tensor)._asdict()
         numbers = ",".join(f'"{name}":{canonical_json(promised[name]).decode()}' for name in sorted(promised))
         measured = ',"measured":null' if statistics == "measured" else ""
         members.append(f'"statistics":{{"expected":{{{numbers}}}{measured}}}')
     return "{" + ",".join(members) + "}"
+
+
+def determined(parameter: Parameter) -> bool:
+    """Whether initializer and fans alone say what the law is, to the last bit."""
+    of_layer = isinstance(parameter.initializer, TorchDefault | KerasDefault)
+    return isinstance(parameter.distribution, ELEMENTWISE) and not of_layer and parameter.rule != "keras"
 
 
 @lru_cache(maxsize=1024)
@@ -227,12 +243,19 @@ def _draw_parameters(tensor: TensorPlan) -> bytes:
         tensor.seed,
         tensor.canonical_name,
         parameter.canonical_shape,
-        parameter.axes,
+        _order(parameter),
         parameter.dtype.value,
     )
     law = parameter.distribution
-    scalars = {name: value.hex() for name, value in law.scalars.items()}
+    scalars = {name: value.hex() if isinstance(value, float) else value for name, value in law.scalars.items()}
     return repr((drawn, type(law).__name__, scalars)).encode()
+
+
+def _order(parameter: Parameter) -> Any:
+    arrangement = parameter.arrangement
+    if arrangement and arrangement.permutes_only(parameter.canonical_shape):
+        return arrangement.axes
+    return arrangement
 
 
 def _read_tensor(tensor: TensorPlan, start: int, out: NDArray[np.uint8]) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,25 +19,46 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from service.errors import InvalidFile, XavierError
+from service.formats.laws import MOST_AXES, covers, read_law
+from service.initializers.distributions import Distribution
 from service.initializers.fans import Fans
+from service.limits import Limits
 from service.plan import Parameter, TensorPlan
-from service.plan.parameters import distribution_of
+from service.plan.arrangement import Arrangement
+from service.plan.laws import law_of
 from service.spec.fields import Count, Seed, Size, Wire
 from service.spec.initializers import Initializer
 from service.spec.parsing import read_document
 from service.stream.dtypes import DType, widen
 
 COMPARED_ELEMENTS: Final = 1 << 19
+MOST_ELEMENTS: Final = 1 << 63
+"""Elements that indices can count."""
+
+
+Axes = Annotated[tuple[Size, ...], Field(strict=False)]
+
+
+class ArrangementDescription(Wire):
+    """How a tensor lies in the canonical one."""
+
+    view: Axes
+    axes: Axes
+    shape: Axes | None
+    order: Axes | None
+    part: Size | None
 
 
 class TensorDescription(Wire):
     """How a tensor came about, as the metadata says."""
 
     initializer: Initializer
+    arrangement: ArrangementDescription | None = None
     canonical_name: str | None = None
+    distribution: dict[str, Any] | None = None
     fan_in: Count | None = None
     fan_out: Count | None = None
-    permutation: Annotated[tuple[Size, ...], Field(strict=False)] | None = None
+    permutation: Axes | None = None
     statistics: Any = None
 
 
@@ -143,19 +165,62 @@ def _planned(tensor: StoredTensor | None, name: str, described: TensorDescriptio
     fans = None
     if described.fan_in is not None and described.fan_out is not None:
         fans = Fans(described.fan_in, described.fan_out)
-    axes = described.permutation
+    arrangement = _arrangement(described, shape)
+    canonical_shape = shape if arrangement is None else arrangement.view
+    law = law_of(described.initializer, fans) if described.distribution is None else read_law(described.distribution)
+    if tensor:
+        _check_arrangement(arrangement, shape)
+        _check_law(law, prod(canonical_shape), dtype)
     parameter = Parameter(
         suffix="",
         output_suffix="",
-        canonical_shape=shape if axes is None else _canonical_shape(shape, axes),
-        axes=axes,
+        canonical_shape=canonical_shape,
+        arrangement=arrangement,
         dtype=dtype,
         fans=fans,
+        rule=None,
+        role=None,
         initializer=described.initializer,
-        distribution=distribution_of(described.initializer, fans),
+        distribution=law,
         pointer="",
     )
     return TensorPlan(name, described.canonical_name or name, seed, parameter)
+
+
+def _arrangement(described: TensorDescription, shape: tuple[int, ...]) -> Arrangement | None:
+    if described.arrangement is not None:
+        return Arrangement(**dict(described.arrangement))
+    if described.permutation is None:
+        return None
+    return Arrangement(_canonical_shape(shape, described.permutation), described.permutation)
+
+
+def _check_arrangement(arrangement: Arrangement | None, shape: tuple[int, ...]) -> None:
+    if arrangement is None:
+        return
+    view, order, part = arrangement.view, arrangement.order, arrangement.part
+    taken = range(part is not None, len(view))
+    if not (
+        0 < len(taken) <= len(view) <= MOST_AXES
+        and sorted(arrangement.axes) == [*taken]
+        and arrangement.output_shape == shape
+        and prod(shape) == prod(view[axis] for axis in taken)
+        and prod(view) < MOST_ELEMENTS
+    ):
+        raise ValueError(f"an arrangement does not give the shape {list(shape)}")
+    if part is not None and (order is not None or part >= view[0]):
+        raise ValueError(f"an arrangement takes part {part} of {view[0]}")
+    if order is not None and (len(order) != view[0] or sorted(order) != [*range(len(order))]):
+        raise ValueError(f"an arrangement orders {len(order)} places of {view[0]}")
+
+
+def _check_law(law: Distribution, elements: int, dtype: DType) -> None:
+    if not covers(law, elements):
+        raise ValueError(f"a distribution is not that of a tensor of {elements} elements")
+    if law.held > Limits().whole_elements:
+        raise ValueError(f"a tensor would have to be drawn whole: {law.held} elements")
+    if not law.fits(dtype):
+        raise ValueError(f"a distribution overflows {dtype}")
 
 
 def _canonical_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
@@ -182,9 +247,18 @@ def _compare(path: Path, found: StoredTensor, plan: TensorPlan, first: int) -> D
     if not wrong.size:
         return None
     place = int(wrong[0])
-    at = [int(index) for index in np.unravel_index(first + place, plan.shape)]
+    at = _indices(first + place, plan.shape)
     values = (float(widen(values[place : place + 1], dtype)[0]) for values in (stored, drawn))
     return Difference(plan.name, "differs first at {}: it is {!r}, and should be {!r}".format(at, *values))
+
+
+def _indices(element: int, shape: tuple[int, ...]) -> list[int]:
+    """The place of an element on each axis; NumPy stops at 64 axes."""
+    places = []
+    for size in reversed(shape):
+        element, place = divmod(element, size)
+        places.append(place)
+    return places[::-1]
 
 
 def _bits(values: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,7 @@ Each answers for any range of elements or any set of element indices, in any ord
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf, isfinite, sqrt
 from typing import Any, Final, Protocol
 
@@ -40,8 +40,12 @@ class Distribution(Protocol):
         """The expected standard deviation."""
 
     @property
-    def scalars(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, Any]:
         """What defines the law, by name."""
+
+    @property
+    def held(self) -> int:
+        """Elements that must be drawn together; 0 where each can be drawn alone."""
 
     def reach(self, dtype: DType) -> tuple[float, float]:
         """The least and the greatest value that can be drawn, before any rounding."""
@@ -60,13 +64,20 @@ class Distribution(Protocol):
         """
 
 
-class _Law(ABC):
+class BaseLaw(ABC):
+    """What all laws share: their scalars, and whether their values fit a dtype."""
+
     __slots__: tuple[str, ...] = ()
 
     @property
-    def scalars(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, Any]:
         """See Distribution."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]  # each is one
+
+    @property
+    def held(self) -> int:
+        """See Distribution."""
+        return 0
 
     @abstractmethod
     def reach(self, dtype: DType) -> tuple[float, float]:
@@ -88,7 +99,7 @@ class _Law(ABC):
         return np.empty(0, p.floating)
 
 
-class _Drawn(_Law):
+class WordLaw(BaseLaw):
     """A law with one random word an element."""
 
     __slots__ = ()
@@ -118,7 +129,7 @@ class _Drawn(_Law):
 
 
 @dataclass(frozen=True, slots=True)
-class Uniform(_Drawn):
+class Uniform(WordLaw):
     """Uniform on (low, high)."""
 
     low: float
@@ -136,12 +147,19 @@ class Uniform(_Drawn):
         computable = isfinite(self.high - self.low) and isfinite(self.high + self.low)
         return (self.low, self.high) if computable else (-inf, inf)
 
+    def scaled(self, multiplier: float) -> Uniform:
+        """The law with its width times a factor, about the same midpoint."""
+        if multiplier == 1:
+            return self
+        half = (self.high - self.low) / 2 * multiplier
+        return Uniform(self.mean - half, self.mean + half)
+
     def _values(self, words: Words, p: Precision, out: Array) -> Array:
         return quantiles.uniform(words, self.low, self.high, p, out)
 
 
 @dataclass(frozen=True, slots=True)
-class Normal(_Drawn):
+class Normal(WordLaw):
     """Normal, not truncated."""
 
     mean: float
@@ -156,7 +174,7 @@ class Normal(_Drawn):
 
 
 @dataclass(frozen=True, slots=True)
-class TruncatedNormal(_Drawn):
+class TruncatedNormal(WordLaw):
     """Normal cut at mean +- 2 std_before.
 
     Attributes:
@@ -178,7 +196,7 @@ class TruncatedNormal(_Drawn):
 
 
 @dataclass(frozen=True, slots=True)
-class Constant(_Law):
+class Constant(BaseLaw):
     """The same value everywhere; needs no words."""
 
     value: float

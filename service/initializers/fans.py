@@ -1,4 +1,9 @@
-"""Fans: how many inputs feed one output of a layer, and how many outputs one input feeds, by exact connectivity."""
+"""Fans: how many inputs feed one output of a layer, and how many outputs one input feeds.
+
+A weight's axes say what they connect, and the fans follow: by exact connectivity, or by the rules of PyTorch
+(`torch.nn.init._calculate_fan_in_and_fan_out`) and Keras (`keras.initializers.compute_fans`), which differ from it
+for groups, transposed convolutions, fused gates and embeddings.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from math import prod
 from typing import Literal
 
 Layout = Literal["out_in", "in_out"]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +24,119 @@ class Fans:
     fan_out: int
 
 
-def linear_fans(in_features: int, out_features: int) -> Fans:
-    """Every output sees every input."""
-    return Fans(in_features, out_features)
+@dataclass(frozen=True, slots=True)
+class Connectivity:
+    """What the axes of a weight connect; axes that are named nowhere are the kernel's.
+
+    Attributes:
+        shape: the weight's shape, or a finer view of the same elements in the same order: groups and gates have
+            an axis of their own.
+        in_axes: axes along which an output's inputs lie.
+        out_axes: axes along which an input's outputs lie.
+        batch_axes: axes of independent maps.
+        rows: the axes that make the rows of the weight as a matrix, all others but the batch being its columns;
+            where None, those of the outputs.
+    """
+
+    shape: Shape
+    in_axes: Shape
+    out_axes: Shape
+    batch_axes: Shape = ()
+    rows: Shape | None = None
+
+    @property
+    def kernel_axes(self) -> Shape:
+        """The axes of the receptive field."""
+        named = {*self.in_axes, *self.out_axes, *self.batch_axes}
+        return tuple(axis for axis in range(len(self.shape)) if axis not in named)
+
+    @property
+    def fans(self) -> Fans:
+        """Inputs and outputs, each times the receptive field."""
+        fan_in, fan_out = self.size(self.in_axes), self.size(self.out_axes)
+        receptive_field = self.size(self.kernel_axes)
+        return Fans(fan_in * receptive_field, fan_out * receptive_field)
+
+    @property
+    def row_axes(self) -> Shape:
+        """The axes that make the rows of the matrix."""
+        return self.out_axes if self.rows is None else self.rows
+
+    @property
+    def column_axes(self) -> Shape:
+        """The axes that make the columns of the matrix."""
+        elsewhere = {*self.row_axes, *self.batch_axes}
+        return tuple(axis for axis in range(len(self.shape)) if axis not in elsewhere)
+
+    def size(self, axes: Sequence[int]) -> int:
+        """Places along some axes together."""
+        return prod(self.shape[axis] for axis in axes)
 
 
-def convolution_fans(in_channels: int, out_channels: int, kernel_size: Sequence[int], groups: int) -> Fans:
-    """Groups divide both fans; stride is ignored."""
-    receptive_field = prod(kernel_size)
-    return Fans(in_channels // groups * receptive_field, out_channels // groups * receptive_field)
+def linear(in_features: int, out_features: int) -> Connectivity:
+    """(out, in): every output sees every input."""
+    return Connectivity((out_features, in_features), in_axes=(1,), out_axes=(0,))
 
 
-def embedding_fans(num_embeddings: int, embedding_dim: int) -> Fans:
-    """An embedding is a linear layer whose input is one-hot."""
-    return Fans(num_embeddings, embedding_dim)
+def fused(parts: int, in_features: int, out_features: int) -> Connectivity:
+    """(parts . out, in): gates or projections one after the other, each a linear map by itself."""
+    return Connectivity((parts, out_features, in_features), in_axes=(2,), out_axes=(1,), batch_axes=(0,))
 
 
-def tensor_fans(shape: Sequence[int], layout: Layout) -> Fans | None:
-    """The fans of a bare tensor, (out, in, *kernel) or (*kernel, in, out); None below rank 2 or without elements."""
+def bilinear(in1_features: int, in2_features: int, out_features: int) -> Connectivity:
+    """(out, in1, in2): a linear map of all products of the two inputs."""
+    return Connectivity((out_features, in1_features, in2_features), in_axes=(1, 2), out_axes=(0,))
+
+
+def convolution(in_channels: int, out_channels: int, kernel_size: Sequence[int], groups: int) -> Connectivity:
+    """(out, in / groups, *kernel): groups divide both fans; stride is ignored."""
+    shape = (groups, out_channels // groups, in_channels // groups, *kernel_size)
+    return Connectivity(shape, in_axes=(2,), out_axes=(1,), batch_axes=(0,))
+
+
+def transposed(in_channels: int, out_channels: int, kernel_size: Sequence[int], groups: int) -> Connectivity:
+    """(in, out / groups, *kernel): the fans are those of the map, not swapped; its matrix has a row an input."""
+    shape = (groups, in_channels // groups, out_channels // groups, *kernel_size)
+    return Connectivity(shape, in_axes=(1,), out_axes=(2,), batch_axes=(0,), rows=(1,))
+
+
+def embedding(num_embeddings: int, embedding_dim: int) -> Connectivity:
+    """(num, dim): a linear layer whose input is one-hot."""
+    return Connectivity((num_embeddings, embedding_dim), in_axes=(0,), out_axes=(1,), rows=(0,))
+
+
+def bare(shape: Shape, layout: Layout) -> Connectivity | None:
+    """A bare tensor, (out, in, *kernel) or (*kernel, in, out); None below rank 2 or without elements."""
     if len(shape) < 2 or 0 in shape:
         return None
     if layout == "out_in":
-        fan_out, fan_in, *kernel = shape
-    else:
-        *kernel, fan_in, fan_out = shape
-    return Fans(fan_in * prod(kernel), fan_out * prod(kernel))
+        return Connectivity(shape, in_axes=(1,), out_axes=(0,))
+    return Connectivity(shape, in_axes=(len(shape) - 2,), out_axes=(len(shape) - 1,))
+
+
+def by_torch(shape: Shape) -> Connectivity | None:
+    """PyTorch's rule for a tensor of its layout, whatever its layer: axis 1 in, axis 0 out; None below rank 2."""
+    return bare(shape, "out_in")
+
+
+def by_keras(shape: Shape) -> Connectivity | None:
+    """Keras' rule for a tensor of its layout: the last axis but one in, the last out; (n,) is (n, n), () is (1, 1)."""
+    if len(shape) >= 2 or 0 in shape:
+        return bare(shape, "in_out")
+    every = tuple(range(len(shape)))
+    return Connectivity(shape, in_axes=every, out_axes=every)
+
+
+def grouped(connectivity: Connectivity, groups: int) -> Connectivity:
+    """The same weight with its outputs in groups, each a map of all inputs by itself.
+
+    Raises:
+        ValueError: the groups do not divide the outputs.
+    """
+    [axis] = connectivity.out_axes
+    shape, outputs = connectivity.shape, connectivity.shape[axis]
+    if outputs % groups:
+        raise ValueError(f"groups must divide the {outputs} outputs; {groups} does not")
+    finer = (*shape[:axis], groups, outputs // groups, *shape[axis + 1 :])
+    in_axes = tuple(place + (place > axis) for place in connectivity.in_axes)
+    return Connectivity(finer, in_axes, out_axes=(axis + 1,), batch_axes=(axis,))

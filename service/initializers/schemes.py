@@ -6,7 +6,7 @@ LeCun et al. 1998, "Efficient BackProp", section 4.6 (LeCun).
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Literal
 
 from service.initializers.distributions import STD_OF_TRUNCATED, Distribution, Normal, TruncatedNormal, Uniform
@@ -14,27 +14,34 @@ from service.initializers.fans import Fans
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 Law = Literal["uniform", "normal", "truncated_normal"]
+ComputedLaw = Law | Literal["uniform_by_keras"]
+"""A law as it is computed: Keras takes one root for the bound of a uniform, and so has another last bit."""
 
 
-def variance_scaling(fans: Fans, scale: float, mode: Mode, law: Law, gain: float = 1.0) -> Distribution:
-    """Weights of variance gain^2 . scale / n, where n is the fan that `mode` names.
+def variance_scaling(  # noqa: PLR0913 - the general scheme, of which every other is a case
+    fans: Fans, scale: float, mode: Mode, law: ComputedLaw, *, gain: float = 1.0, multiplier: float = 1.0
+) -> Distribution:
+    """Weights of variance (multiplier . gain)^2 . scale / n, where n is the fan that `mode` names.
 
     Args:
         fans: both above 0.
         scale: above 0, finite.
         mode: fan_in, fan_out, their mean (fan_avg) or their geometric mean (fan_geo_avg).
-        law: uniform on +-sqrt(3) std; normal; or truncated_normal, cut at 2 sigma and corrected to this variance.
+        law: uniform on +-sqrt(3) std, or on +-sqrt(3 scale / n) gain multiplier, which is the same but for rounding;
+            normal; or truncated_normal, cut at 2 sigma and corrected to this variance.
         gain: above 0, finite.
+        multiplier: above 0, finite; applied last.
 
     Raises:
         ValueError: the standard deviation is 0 or not finite.
     """
-    std = gain * sqrt(scale / fan(fans, mode))
-    if not 0 < std < float("inf"):
-        raise ValueError(f"its standard deviation is {std}; it must be above 0 and finite")
+    std = spread(gain * sqrt(scale / fan(fans, mode)) * multiplier)
     match law:
         case "uniform":
             bound = sqrt(3.0) * std
+            return Uniform(-bound, bound)
+        case "uniform_by_keras":
+            bound = spread(sqrt(3.0 * (scale / fan(fans, mode))) * gain * multiplier)
             return Uniform(-bound, bound)
         case "normal":
             return Normal(0.0, std)
@@ -55,16 +62,31 @@ def fan(fans: Fans, mode: Mode) -> float:
             return sqrt(fans.fan_in * fans.fan_out)
 
 
-def xavier(fans: Fans, law: Law, gain: float = 1.0, mode: Mode = "fan_avg") -> Distribution:
+def spread(std: float) -> float:
+    """A standard deviation that can be drawn with.
+
+    Raises:
+        ValueError: it is 0 or not finite.
+    """
+    if not 0 < std < inf:
+        raise ValueError(f"its standard deviation is {std}; it must be above 0 and finite")
+    return std
+
+
+def xavier(
+    fans: Fans, law: ComputedLaw, gain: float = 1.0, mode: Mode = "fan_avg", multiplier: float = 1.0
+) -> Distribution:
     """Xavier (Glorot): variance gain^2 . 2 / (fan_in + fan_out), or gain^2 / fan_in, or gain^2 / fan_out."""
-    return variance_scaling(fans, 1.0, mode, law, gain)
+    return variance_scaling(fans, 1.0, mode, law, gain=gain, multiplier=multiplier)
 
 
-def kaiming(fans: Fans, law: Law, gain: float = sqrt(2.0), mode: Mode = "fan_in") -> Distribution:
+def kaiming(
+    fans: Fans, law: ComputedLaw, gain: float = sqrt(2.0), mode: Mode = "fan_in", multiplier: float = 1.0
+) -> Distribution:
     """Kaiming (He): variance gain^2 / fan, with the gain of the nonlinearity."""
-    return variance_scaling(fans, 1.0, mode, law, gain)
+    return variance_scaling(fans, 1.0, mode, law, gain=gain, multiplier=multiplier)
 
 
-def lecun(fans: Fans, law: Law) -> Distribution:
+def lecun(fans: Fans, law: ComputedLaw, multiplier: float = 1.0) -> Distribution:
     """LeCun: variance 1 / fan_in."""
-    return variance_scaling(fans, 1.0, "fan_in", law)
+    return variance_scaling(fans, 1.0, "fan_in", law, multiplier=multiplier)

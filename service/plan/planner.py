@@ -6,23 +6,26 @@ Cost is counted in plain integers, so nothing is allocated or expanded for a spe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final
 from unicodedata import category
 
 from service.errors import Excess, Fault, InvalidSpec, LimitExceeded
-from service.initializers.distributions import Constant, Distribution
+from service.initializers.distributions import Constant
 from service.limits import Limits
-from service.plan.parameters import KERAS_NAMES, Role, distribution_of, roles_of
+from service.plan.laws import Understood, understand
+from service.plan.recurrent import tensors_of
+from service.plan.role import Builder, Role
+from service.plan.roles import roles_of
 from service.plan.tensors import Parameter, Plan, TensorPlan
 from service.spec.canonical import canonical_document, canonical_json
-from service.spec.layers import AnyLayer, Group, LayerNorm, Leaf, Repeat, Tensor
+from service.spec.layers import GRU, LSTM, RNN, AnyLayer, Group, LayerNorm, Leaf, Repeat, RMSNorm, Tensor
 from service.spec.model import ModelSpec
 from service.stream.dtypes import DType
 
-NOTHING: Final = Constant(0.0)
+NOTHING: Final = Understood(Constant(0.0), None, None)
 MOST_TOLD: Final = 10**100
 """The largest number that is told as it is."""
 LEAST_ENTRY: Final = 80
@@ -101,6 +104,7 @@ class _Planner:
         self.limits = limits
         self.faults: list[Fault] = []
         self.excesses: list[Excess] = []
+        self._recurrent_tensors = 0
 
     def outline(self) -> tuple[_Branch, ...]:
         """Every layer understood once, its cost counted with repeats multiplied, and refused where it is too much."""
@@ -127,16 +131,15 @@ class _Planner:
 
     def check_names(self, tensors: Sequence[TensorPlan]) -> None:
         """Names must be unique, in the canonical naming too, printable, and not the format's own."""
-        self._check_unique([tensor.name for tensor in tensors], tensors)
-        self._check_unique([tensor.canonical_name for tensor in tensors], tensors)
+        self._check_unique((tensor.name, tensor) for tensor in tensors)
+        self._check_unique((name, tensor) for tensor in tensors for name in _canonical_names(tensor))
         for tensor in tensors:
             self._check_name(tensor)
-        self.faults = list(dict.fromkeys(self.faults))
         self._give_up()
 
-    def _check_unique(self, names: Sequence[str], tensors: Sequence[TensorPlan]) -> None:
+    def _check_unique(self, named: Iterable[tuple[str, TensorPlan]]) -> None:
         owners: dict[str, str] = {}
-        for name, tensor in zip(names, tensors, strict=True):
+        for name, tensor in named:
             pointer = tensor.parameter.pointer
             if name in owners:
                 message = (
@@ -160,9 +163,9 @@ class _Planner:
 
     def _give_up(self) -> None:
         if self.faults:
-            raise InvalidSpec(self.faults)
+            raise InvalidSpec(list(dict.fromkeys(self.faults)))
         if self.excesses:
-            raise LimitExceeded(self.excesses)
+            raise LimitExceeded(list(dict.fromkeys(self.excesses)))
 
     def _limit(self, pointer: str, name: str, requested: int, unit: str) -> bool:
         limit = int(getattr(self.limits, name))
@@ -199,56 +202,84 @@ class _Planner:
         return _Branch(layer.name, None, (), parameters, cost)
 
     def _understand(self, layer: Leaf, pointer: str) -> Iterator[Parameter]:
-        if isinstance(layer, Tensor | LayerNorm):  # before the products of dimensions that there may be thousands of
-            shape = layer.shape if isinstance(layer, Tensor) else layer.normalized_shape
-            if not self._limit(pointer, "rank", len(shape), "dimensions"):
-                return
+        if not self._countable(layer, pointer):
+            return
         try:
             for role in roles_of(layer, self.spec):
                 yield self._parameter(role, layer, pointer)
         except ValueError as error:
             self.faults.append(Fault(pointer, str(error)))
 
+    def _countable(self, layer: Leaf, pointer: str) -> bool:
+        """Whether a layer is small enough to be understood at all."""
+        match layer:
+            case Tensor(shape=shape):
+                return self._limit(pointer, "rank", len(shape), "dimensions")
+            case LayerNorm(normalized_shape=shape) | RMSNorm(normalized_shape=shape):
+                return self._limit(pointer, "rank", len(shape), "dimensions")
+            case RNN() | LSTM() | GRU():  # a short document may ask for many: so many that all count together
+                self._recurrent_tensors += tensors_of(layer, Builder(layer, self.spec))
+                return self._limit(pointer, "tensors", self._recurrent_tensors, "tensors")
+            case _:
+                return True
+
     def _parameter(self, role: Role, layer: Leaf, pointer: str) -> Parameter:
         dtype = layer.dtype or self.spec.dtype
-        keras = KERAS_NAMES.get(layer.type, {}) if self.spec.framework == "keras" else {}
-        fits = self._limit(pointer, "rank", len(role.shape), "dimensions") and self._limit(
-            pointer, "dimension", max(role.shape, default=0), "in one dimension"
-        )
-        if fits and 0 in role.shape:  # readers multiply what is there, even without elements
-            fits = self._limit(pointer, "file_bytes", dtype.itemsize * prod(filter(None, role.shape)), "bytes")
+        fits = self._fits(role, dtype, pointer)
+        law, fans, rule = self._understood(role, dtype, pointer) if fits else NOTHING
         return Parameter(
             suffix=role.name,
-            output_suffix=keras.get(role.name, role.name),
+            output_suffix=role.output_name,
             canonical_shape=role.shape if fits else (),  # what is refused need not be counted
-            axes=role.axes,
+            arrangement=role.arrangement if fits else None,
             dtype=dtype,
-            fans=role.fans,
+            fans=fans,
+            rule=rule,
+            role=role,
             initializer=role.initializer,
-            distribution=self._law(role, dtype, pointer) if fits else NOTHING,
+            distribution=law,
             pointer=pointer,
         )
 
-    def _law(self, role: Role, dtype: DType, pointer: str) -> Distribution:
+    def _fits(self, role: Role, dtype: DType, pointer: str) -> bool:
+        rank = max(len(role.shape), len(role.arrangement.axes) if role.arrangement else 0)
+        fits = self._limit(pointer, "rank", rank, "dimensions") and self._limit(
+            pointer, "dimension", max(role.shape, default=0), "in one dimension"
+        )
+        if fits and 0 in role.shape:  # readers multiply what is there, even without elements
+            return self._limit(pointer, "file_bytes", dtype.itemsize * prod(filter(None, role.shape)), "bytes")
+        return fits
+
+    def _understood(self, role: Role, dtype: DType, pointer: str) -> Understood:
         try:
-            law = distribution_of(role.initializer, role.fans)
+            understood = understand(role)
         except (ValueError, OverflowError) as error:
             self._blame(role, pointer, str(error))
             return NOTHING
+        law = understood.law
+        if not self._limit(pointer, "whole_elements", law.held, "elements of a tensor that is drawn whole"):
+            return NOTHING
         if not law.fits(dtype):
             self._blame(role, pointer, f"its largest value overflows {dtype}: use a wider dtype or a smaller scale")
-        return law
+        return understood
 
     def _blame(self, role: Role, pointer: str, message: str) -> None:
-        place = "/bias_initializer" if role.name == "bias" else "/initializer"
-        self.faults.append(
-            Fault(pointer + place, f"{role.initializer.type} for {role.name or 'the tensor'}: {message}")
-        )
+        name = role.name or "the tensor"
+        self.faults.append(Fault(f"{pointer}/{role.field}", f"{role.initializer.type} for {name}: {message}"))
 
 
 def _around(name: str, numbers: range | None, inside: tuple[_Branch, ...]) -> _Branch:
     times = 1 if numbers is None else numbers.stop - numbers.start
     return _Branch(name, numbers, inside, (), sum((branch.cost for branch in inside), _Cost()) * times)
+
+
+def _canonical_names(tensor: TensorPlan) -> tuple[str, ...]:
+    """The canonical tensors that are in a tensor; of those that share one, the first alone has it."""
+    parameter, name = tensor.parameter, tensor.canonical_name
+    if parameter.arrangement and parameter.arrangement.part:
+        return ()
+    others = parameter.role.others if parameter.role else ()
+    return (name, *(name.removesuffix(parameter.suffix) + other for other in others))
 
 
 def _joined(prefix: str, name: str) -> str:

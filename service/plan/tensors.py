@@ -9,18 +9,17 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from service.initializers.distributions import Constant, Distribution
-from service.initializers.fans import Fans
+from service.initializers.fans import Fans, Shape
+from service.plan.arrangement import Arrangement
+from service.plan.role import Role, Rule
 from service.spec.canonical import digest_of, encode_permalink
 from service.spec.initializers import AnyInitializer
 from service.spec.model import ModelSpec
 from service.stream.dtypes import DType
-from service.stream.words import MOST_WORDS, Indices, WordSource
-
-Shape = tuple[int, ...]
+from service.stream.words import MOST_WORDS, WordSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,9 +30,11 @@ class Parameter:
         suffix: its name in the canonical naming, empty for a bare tensor.
         output_suffix: its name in the framework's naming.
         canonical_shape: shape in the canonical order of axes, which is the order of words.
-        axes: the canonical axis behind each output axis, or None where the order is the canonical one.
+        arrangement: how the file's tensor lies in the canonical one, or None where they are the same.
         dtype: storage format.
         fans: connections in and out, None where the parameter has none.
+        rule: how the fans were counted, None where there are none.
+        role: what the layer makes of it; None for a tensor that only a file describes.
         initializer: as asked for.
         distribution: the law that its values follow.
         pointer: where the layer stands in the caller's document.
@@ -42,9 +43,11 @@ class Parameter:
     suffix: str
     output_suffix: str
     canonical_shape: Shape
-    axes: Shape | None
+    arrangement: Arrangement | None
     dtype: DType
     fans: Fans | None
+    rule: Rule | None
+    role: Role | None
     initializer: AnyInitializer
     distribution: Distribution
     pointer: str
@@ -52,12 +55,12 @@ class Parameter:
     @property
     def shape(self) -> Shape:
         """Shape in the file."""
-        return self.canonical_shape if self.axes is None else tuple(self.canonical_shape[axis] for axis in self.axes)
+        return self.canonical_shape if self.arrangement is None else self.arrangement.output_shape
 
     @property
     def elements(self) -> int:
         """Number of values."""
-        return prod(self.canonical_shape)
+        return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -96,20 +99,22 @@ class TensorPlan:
             first: index of the first element, row-major over the output shape.
             out: where they go, shape (n,), of the dtype's storage type.
         """
-        axes, law = self.parameter.axes, self.distribution
-        if axes is None or isinstance(law, Constant):
+        arrangement, law = self.parameter.arrangement, self.distribution
+        if arrangement is None or isinstance(law, Constant):
             return self.fill_canonical(first, out)
-        source = WordSource(self.seed, self.canonical_name)
         for start in range(0, out.size, MOST_WORDS):
             block = out[start : start + MOST_WORDS]
-            indices = _permuted(self.parameter.canonical_shape, axes, first + start, block.size)
-            law.fill(source, indices, self.parameter.dtype, block)
+            law.fill(self._source, arrangement.indices(first + start, block.size), self.parameter.dtype, block)
         return None
 
     def fill_canonical(self, first: int, out: NDArray[Any]) -> None:
         """Draw consecutive elements in canonical order, in which every framework's tensor has the same values."""
-        source = WordSource(self.seed, self.canonical_name)
-        self.distribution.fill(source, range(first, first + out.size), self.parameter.dtype, out)
+        first += self.parameter.arrangement.first if self.parameter.arrangement else 0
+        self.distribution.fill(self._source, range(first, first + out.size), self.parameter.dtype, out)
+
+    @property
+    def _source(self) -> WordSource:
+        return WordSource(self.seed, self.canonical_name)
 
 
 @dataclass(frozen=True)
@@ -151,17 +156,3 @@ class Plan:
         """Names that are different here, yet may not be to a file system or a reader."""
         uses = Counter(unicodedata.normalize("NFC", tensor.name) for tensor in self.tensors)
         return tuple(f"{name!r} stands {n} times after Unicode normalisation" for name, n in uses.items() if n > 1)
-
-
-def _permuted(canonical_shape: Shape, axes: Shape, first: int, count: int) -> Indices:
-    """The canonical indices of consecutive elements of a tensor whose axes were put into another order."""
-    strides = [prod(canonical_shape[axis + 1 :]) for axis in axes]
-    *outer, columns = (canonical_shape[axis] for axis in axes)
-    top, bottom = first // columns, -(-(first + count) // columns)
-    rows = np.zeros(bottom - top, np.int64)
-    row = np.arange(top, bottom, dtype=np.int64)
-    for size, stride in zip(reversed(outer), reversed(strides[:-1]), strict=True):
-        row, place = np.divmod(row, size)
-        rows += place * stride
-    grid = rows[:, np.newaxis] + np.arange(columns, dtype=np.int64) * strides[-1]
-    return grid.reshape(-1)[first - top * columns :][:count]

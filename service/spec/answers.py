@@ -70,6 +70,13 @@ class StatisticsAnswer(About):
     tensors: list[TensorStatistics]
 
 
+class FansAnswer(Wire):
+    """Connections into an output and out of an input."""
+
+    fan_in: int
+    fan_out: int
+
+
 class PlannedTensor(TensorHead):
     """A tensor as it would be drawn."""
 
@@ -80,6 +87,10 @@ class PlannedTensor(TensorHead):
     data_offsets: list[int] = Field(min_length=2, max_length=2, description="Begin and end in the data of the file.")
     fan_in: int | None
     fan_out: int | None
+    fan_rule: Literal["exact", "torch", "keras", "axes"] | None = Field(
+        description="How the fans were counted: by true connectivity, as a framework does, or by the named axes."
+    )
+    fans: dict[str, FansAnswer | None] = Field(description="What every rule counts.")
     initializer: dict[str, Any] | str
     distribution: dict[str, Any] = Field(description="The law and its scalars in binary64.")
     expected: SummaryAnswer
@@ -141,8 +152,11 @@ class NonlinearityEntry(Wire):
     """A nonlinearity and its gain."""
 
     name: str
+    aliases: list[str]
+    function: str = Field(description="The nonlinearity itself, as f(z).")
     gain: float
-    formula: str
+    formula: str = Field(description="How the gain is written.")
+    definition: str = Field(description="What defines the gain.")
     parameters: list[ParameterEntry]
 
 

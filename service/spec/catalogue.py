@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.initializers.gains import FORMULAS, NONLINEARITIES, gain_of
+from service.initializers.gains import GAINS, NONLINEARITY_ALIASES
 from service.spec.answers import (
     InitializerCatalogue,
     InitializerEntry,
@@ -73,11 +73,14 @@ def nonlinearity_catalogue() -> NonlinearityCatalogue:
     entries = [
         NonlinearityEntry(
             name=name,
-            gain=gain_of(name),
-            formula=FORMULAS.get(name, "1"),
+            aliases=_aliases(NONLINEARITY_ALIASES, name),
+            function=entry.function,
+            gain=entry.gain,
+            formula=entry.formula,
+            definition=entry.definition,
             parameters=slope if name == "leaky_relu" else [],
         )
-        for name in NONLINEARITIES
+        for name, entry in GAINS.items()
     ]
     return NonlinearityCatalogue(nonlinearities=entries)
 

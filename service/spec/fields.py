@@ -61,6 +61,10 @@ def _repeated(times: int) -> BeforeValidator:
     )
 
 
+def _square(value: object) -> object:
+    return (value, value) if _is_integer(value) else value
+
+
 def _one_or_more(value: object) -> object:
     return (value,) if _is_integer(value) else value
 
@@ -97,4 +101,11 @@ NormalizedShape = Annotated[
 Kernel1 = Annotated[tuple[Count], Field(strict=False), _repeated(1)]
 Kernel2 = Annotated[tuple[Count, Count], Field(strict=False), _repeated(2)]
 Kernel3 = Annotated[tuple[Count, Count, Count], Field(strict=False), _repeated(3)]
+KernelAny = Annotated[
+    tuple[Count, ...],
+    Field(strict=False, min_length=1, max_length=3),
+    BeforeValidator(_square, json_schema_input_type=int | list[int]),
+]
+Axes = Annotated[tuple[int, ...], Field(strict=False)]
 Layout = Literal["out_in", "in_out"]
+FanRule = Literal["exact", "torch", "keras"]

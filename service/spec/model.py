@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.spec.fields import DTypeField, Seed, Wire
+from service.spec.fields import DTypeField, FanRule, Seed, Wire
 from service.spec.initializers import Initializer, XavierUniform
 from service.spec.layers import AnyLayer
 from service.stream.dtypes import DType
@@ -24,8 +24,14 @@ class ModelSpec(Wire):
         default="torch", description="Whose tensor names and axis order the file has; the network is the same."
     )
     prefix: str = Field(default="", description="Put before every tensor name of the file.")
+    fans: FanRule = Field(
+        default="exact",
+        description="How fans are counted: by true connectivity, or as torch or keras do, over-counts included.",
+    )
     initializer: Initializer = Field(
         default=XavierUniform(type="xavier_uniform"),
-        description="For the kernels of linear and convolution layers and for bare tensors.",
+        description=(
+            "For kernels and bare tensors; torch_default and keras_default are for biases and embeddings, too."
+        ),
     )
     layers: tuple[AnyLayer, ...] = Field(strict=False, min_length=1, description="The layers, in order.")

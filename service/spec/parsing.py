@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from service.errors import MOST_FAULTS, Fault, InvalidSpec, MalformedDocument
+from service.spec.dialects import NAMES, Form, Path, form_of
 from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf
 from service.spec.layers import LAYER_ALIASES, LayerUnion
 from service.spec.model import ModelSpec
@@ -25,7 +26,13 @@ MOST_LOCATED: Final = 10_000
 MOST_RECEIVED: Final = 60
 """Characters of a wrong value that are repeated to the caller."""
 
-_UNION_FIELDS: Final = frozenset({"initializer", "bias_initializer", "gain"})
+_INITIALIZER_FIELDS: Final = frozenset(
+    field
+    for model in (ModelSpec, *LayerUnion.__args__)
+    for field in model.model_fields
+    if field.endswith("initializer")
+)
+_UNION_FIELDS: Final = _INITIALIZER_FIELDS | {"gain"}
 _RULES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "int_type": "must be an integer",
@@ -96,35 +103,50 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+class _Place(NamedTuple):
+    """Where a location leads: its pointer, the value there, and the dialect of an initializer there."""
+
+    pointer: str
+    node: Any
+    form: Form | None = None
+
+
 def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], int]:
     """The first faults, and how many there are; a body may hold too many to describe them all."""
     faults: list[Fault] = []
     seen: set[tuple[str, str]] = set()
     for detail in details[:MOST_LOCATED]:
-        path, node = _locate(detail["loc"], document)
-        if detail["type"] == "too_short" and node != []:
+        place = _locate(detail["loc"], document)
+        if detail["type"] == "too_short" and place.node != []:
             continue  # its items are wrong, and named; the array is not too short
-        if detail["type"].startswith("union_tag") and isinstance(node, dict):
-            path, node = f"{path}/type", node.get("type")
-        if (path, detail["msg"]) not in seen and len(faults) < MOST_FAULTS:
-            faults.append(Fault(path, _message(detail, node, document)))
-        seen.add((path, detail["msg"]))
+        if detail["type"].startswith("union_tag") and isinstance(place.node, dict):
+            place = _Place(f"{place.pointer}/type", place.node.get("type"))
+        if (place.pointer, detail["msg"]) not in seen and len(faults) < MOST_FAULTS:
+            faults.append(Fault(place.pointer, _message(detail, place, document)))
+        seen.add((place.pointer, detail["msg"]))
     return faults, len(seen) + len(details[MOST_LOCATED:])
 
 
-def _locate(loc: tuple[int | str, ...], document: Any) -> tuple[str, Any]:
-    """The pointer to, and the value at, a pydantic location, which also names the members of unions passed through."""
-    path, node, at_union = "", document, False
+def _locate(loc: tuple[int | str, ...], document: Any) -> _Place:
+    """The place of a pydantic location, which also names the members of unions passed through."""
+    pointer, node, form, at_union = "", document, None, False
     for step in loc:
         if at_union:
             at_union = False
         elif isinstance(node, dict):
-            path, node = path + "/" + _escaped(str(step)), node.get(step)
+            for name in _path(form, step):
+                if isinstance(node, dict):
+                    pointer, node = f"{pointer}/{_escaped(name)}", node.get(name)
             at_union = step in _UNION_FIELDS
+            form = form_of(node) if step in _INITIALIZER_FIELDS else None
         elif isinstance(node, list):
-            at_union = path.endswith("/layers")
-            path, node = f"{path}/{step}", node[step] if isinstance(step, int) and step < len(node) else None
-    return path, node
+            at_union = pointer.endswith("/layers")
+            pointer, node = f"{pointer}/{step}", node[step] if isinstance(step, int) and step < len(node) else None
+    return _Place(pointer, node, form)
+
+
+def _path(form: Form | None, step: int | str) -> Path:
+    return form.path(str(step)) if form else (str(step),)
 
 
 def rule_of(detail: ErrorDetails) -> str:
@@ -133,25 +155,35 @@ def rule_of(detail: ErrorDetails) -> str:
     return detail["msg"] if rule is None else rule.format(**detail.get("ctx", {}))
 
 
-def _message(detail: ErrorDetails, node: Any, document: Any) -> str:
+def _message(detail: ErrorDetails, place: _Place, document: Any) -> str:
+    rule = rule_of(detail)
     match detail["type"]:
         case "union_tag_invalid":
-            expected = detail["ctx"]["expected_tags"]
-            return f"must be one of {expected}; got {_shown(node)}" + _nearest(node, expected.strip("'").split("', '"))
+            tags = detail["ctx"]["expected_tags"]
+            known = (*tags.strip("'").split("', '"), *(() if place.pointer.endswith("/type") else NAMES))
+            return f"must be one of {tags}; got {_shown(place.node)}" + _nearest(place.node, known)
         case "union_tag_not_found":
             return "type is required, but missing"
         case "missing":
-            return f"{detail['loc'][-1]} is required, but missing"
+            parent = _locate(detail["loc"][:-1], document)
+            return f"{_path(parent.form, detail['loc'][-1])[-1]} is required, but missing"
         case "extra_forbidden":
-            known = _siblings(detail, document)
-            return "unknown field" + (_nearest(detail["loc"][-1], known) or f"; known are {', '.join(known)}")
-    return f"{rule_of(detail)}; got {_shown(node)}"
+            return _unknown(detail, place, document)
+    return f"{place.form.in_its_words(rule) if place.form else rule}; got {_shown(place.node)}"
 
 
-def _siblings(detail: ErrorDetails, document: Any) -> tuple[str, ...]:
-    _, parent = _locate(detail["loc"][:-1], document)
-    kind = parent.get("type") if isinstance(parent, dict) else None
-    if parent is document:
+def _unknown(detail: ErrorDetails, place: _Place, document: Any) -> str:
+    parent = _locate(detail["loc"][:-1], document)
+    path = _path(parent.form, detail["loc"][-1])
+    if parent.form and path in parent.form.arguments:
+        return f"{parent.form.arguments[path].rule}; got {_shown(place.node)}"
+    known = parent.form.beside(path) if parent.form else _fields(parent.node, document)
+    return "unknown field" + (_nearest(path[-1], known) or f"; known are {', '.join(known)}")
+
+
+def _fields(node: Any, document: Any) -> tuple[str, ...]:
+    kind = node.get("type") if isinstance(node, dict) else None
+    if node is document:
         return tuple(ModelSpec.model_fields)
     name = LAYER_ALIASES.get(str(kind), INITIALIZER_ALIASES.get(str(kind), str(kind)))
     return _FIELDS.get(name, tuple(GainOf.model_fields))
@@ -160,7 +192,7 @@ def _siblings(detail: ErrorDetails, document: Any) -> tuple[str, ...]:
 def _nearest(received: Any, known: Sequence[str]) -> str:
     if not isinstance(received, str) or len(received) > MOST_RECEIVED:
         return ""
-    near = get_close_matches(received, known, n=1)
+    near = [name for name in known if name.lower() == received.lower()] or get_close_matches(received, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

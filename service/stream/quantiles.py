@@ -46,8 +46,8 @@ def truncated_normal(words: Array, mean: float, std: float, p: Precision, out: A
         out: where the values go, shape (n,), of the working precision.
     """
     y = _fraction(words, p.floating(1), p, scratch("y", p.floating, words.size))
-    r = _one_less_square(y, p, out=scratch("r", p.floating, words.size))
-    return _scaled(_central(y, r, words.view(p.floating), p), mean, std, p, out)
+    r = one_less_square(y, p, out=scratch("r", p.floating, words.size))
+    return _scaled(central(y, r, words.view(p.floating), p), mean, std, p, out)
 
 
 def normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
@@ -62,10 +62,10 @@ def normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> A
     """
     y, r = scratch("y", p.floating, words.size), scratch("r", p.floating, words.size)
     _times(_odd(words, p, out=r.view(p.signed)), p.coefficients["Y"][0], p, out=y)
-    _one_less_square(y, p, out=r)
-    beyond = _negative(r)
+    one_less_square(y, p, out=r)
+    beyond = negative_places(r)
     extremes = _tail(words.view(p.signed)[beyond], p)
-    values = _central(y, r, words.view(p.floating), p)
+    values = central(y, r, words.view(p.floating), p)
     values[beyond] = extremes
     return _scaled(values, mean, std, p, out)
 
@@ -97,13 +97,14 @@ def _odd(words: Array, p: Precision, out: Array) -> Array:
     return np.bitwise_or(out, 1, out=out)
 
 
-def _one_less_square(y: Array, p: Precision, out: Array) -> Array:
+def one_less_square(y: Array, p: Precision, out: Array) -> Array:
+    """What decides between centre and tail: r = 1 - y . y, shape (n,)."""
     np.multiply(y, y, out=out)
     np.subtract(p.floating(1), out, out=out)
     return out
 
 
-def _negative(r: Array) -> Array:
+def negative_places(r: Array) -> Array:
     """The places where r < 0, by groups of four: NumPy searches without branches only where a tenth is set."""
     padded = scratch("negative", np.bool_, -(-r.size // 4) * 4)
     padded[r.size :] = False
@@ -115,7 +116,8 @@ def _negative(r: Array) -> Array:
     return places
 
 
-def _horner(coefficients: tuple[Scalar, ...], x: Array, out: Array) -> Array:
+def horner(coefficients: tuple[Scalar, ...], x: Array, out: Array) -> Array:
+    """A polynomial, lowest power first, evaluated from the highest; shape (n,)."""
     *lower, highest = coefficients
     np.multiply(x, highest, out=out)
     for c in lower[:0:-1]:
@@ -124,10 +126,10 @@ def _horner(coefficients: tuple[Scalar, ...], x: Array, out: Array) -> Array:
     return np.add(out, lower[0], out=out)
 
 
-def _central(y: Array, r: Array, q: Array, p: Precision) -> Array:
+def central(y: Array, r: Array, q: Array, p: Precision) -> Array:
     """PC(r) / QC(r) . y, in the memory of y; `q` is working memory."""
-    values = _horner(p.coefficients["PC"], r, scratch("p", p.floating, r.size))
-    np.divide(values, _horner(p.coefficients["QC"], r, q), out=values)
+    values = horner(p.coefficients["PC"], r, scratch("p", p.floating, r.size))
+    np.divide(values, horner(p.coefficients["QC"], r, q), out=values)
     return np.multiply(values, y, out=y)
 
 
@@ -138,8 +140,8 @@ def _tail(words: Array, p: Precision) -> Array:
     _minus_two_log(_tail_probability(words, sign, p), p, out=u)
     np.sqrt(u, out=u)
     np.subtract(u, p.coefficients["S0"][0], out=u)
-    _horner(p.coefficients["PT"], u, value)
-    np.divide(value, _horner(p.coefficients["QT"], u, q), out=value)
+    horner(p.coefficients["PT"], u, value)
+    np.divide(value, horner(p.coefficients["QT"], u, q), out=value)
     negated = np.left_shift(sign, p.bits - 1, out=sign)
     np.bitwise_xor(value.view(p.signed), negated, out=value.view(p.signed))
     return value
@@ -164,7 +166,7 @@ def _minus_two_log(t: Array, p: Precision, out: Array) -> Array:
     np.add(b, root_half, out=b)
     q = np.subtract(m, one, out=t.view(p.floating))
     np.divide(q, np.add(m, one, out=m), out=q)
-    _horner(p.coefficients["LG"], np.multiply(q, q, out=m), out)
+    horner(p.coefficients["LG"], np.multiply(q, q, out=m), out)
     np.multiply(out, q, out=out)
     np.subtract(e, p.floating(p.bits + 1), out=e)
     np.multiply(e, p.coefficients["H"][0], out=e)

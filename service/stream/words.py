@@ -67,10 +67,16 @@ class WordSource:
         Returns:
             One word an element, uint32 or uint64.
         """
-        upper = self._lane(0, elements)
-        return upper if bits == 32 else _joined(upper, self._lane(1, elements))
+        upper = self.lane(0, elements)
+        return upper if bits == 32 else _joined(upper, self.lane(1, elements))
 
-    def _lane(self, lane: int, elements: Elements) -> NDArray[np.uint32]:
+    def lane(self, lane: int, elements: Elements) -> NDArray[np.uint32]:
+        """The 32-bit words of one lane, in this thread's scratch: valid until its next call.
+
+        Args:
+            lane: 0 and 1 are those of the values; further ones are for schemes that need more than a word an element.
+            elements: a range of step 1, or any indices; at most MOST_WORDS of them.
+        """
         if isinstance(elements, range):
             return self._consecutive(lane, elements.start, len(elements))
         return self._scattered(lane, elements)

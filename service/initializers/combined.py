@@ -1,0 +1,192 @@
+"""Combined laws: the biases of gates one after the other, and two biases of PyTorch where Keras has one tensor."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import frexp, fsum, ldexp, sqrt
+
+import numpy as np
+
+from service.initializers.distributions import Array, BaseLaw, Constant, Distribution
+from service.stream.dtypes import DType, narrow, widen
+from service.stream.words import Elements, Indices, WordSource
+
+
+@dataclass(frozen=True, slots=True)
+class Stacked(BaseLaw):
+    """Blocks of equal length, each of its own law; an element keeps its word.
+
+    Attributes:
+        laws: one a block.
+        length: elements of a block.
+    """
+
+    laws: tuple[Distribution, ...]
+    length: int
+
+    @property
+    def mean(self) -> float:
+        unit = _unit([law.mean for law in self.laws])
+        return fsum(law.mean / unit for law in self.laws) / len(self.laws) * unit
+
+    @property
+    def std(self) -> float:
+        unit = _unit([law.mean for law in self.laws] + [law.std for law in self.laws])
+        mean = self.mean / unit
+        squares = [_square(law.std / unit) + _square(law.mean / unit - mean) for law in self.laws]
+        return sqrt(fsum(squares) / len(self.laws)) * unit
+
+    @property
+    def held(self) -> int:
+        return max(law.held for law in self.laws)
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        least, greatest = zip(*(law.reach(dtype) for law in self.laws), strict=True)
+        return min(least), max(greatest)
+
+    def fits(self, dtype: DType) -> bool:
+        return all(law.fits(dtype) for law in self.laws)
+
+    def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        indices = np.asarray(elements, np.int64)
+        block = indices // self.length
+        for number, law in enumerate(self.laws):
+            chosen = np.flatnonzero(block == number)
+            values = np.empty(chosen.size, out.dtype)
+            law.fill(source, indices[chosen], dtype, values)
+            out[chosen] = values
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair(BaseLaw):
+    """Two tensors of the canonical naming in one.
+
+    Attributes:
+        first: the law of the tensor that the words are asked of.
+        second: that of the other.
+        suffix: how the name of the first ends.
+        other_suffix: how the name of the other ends instead.
+    """
+
+    first: Distribution
+    second: Distribution
+    suffix: str
+    other_suffix: str
+
+    @property
+    def held(self) -> int:
+        return max(self.first.held, self.second.held)
+
+    def fits(self, dtype: DType) -> bool:
+        return self.first.fits(dtype) and self.second.fits(dtype) and BaseLaw.fits(self, dtype)
+
+    def _drawn(self, source: WordSource, indices: Indices, dtype: DType, *, other: bool) -> Array:
+        """Some elements of one of the two, as they are stored."""
+        if other:
+            source = WordSource(source.seed, source.name.removesuffix(self.suffix) + self.other_suffix)
+        out = np.empty(indices.size, dtype.storage)
+        (self.second if other else self.first).fill(source, indices, dtype, out)
+        return out
+
+    @abstractmethod
+    def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        """See Distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(_Pair):
+    """The sum of two tensors as they are stored, rounded once more."""
+
+    @property
+    def mean(self) -> float:
+        return self.first.mean + self.second.mean
+
+    @property
+    def std(self) -> float:
+        unit = _unit([self.first.std, self.second.std])
+        return sqrt(_square(self.first.std / unit) + _square(self.second.std / unit)) * unit
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        ends = zip(self.first.reach(dtype), self.second.reach(dtype), strict=True)
+        least, greatest = (one + other for one, other in ends)
+        return least, greatest
+
+    def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        indices = np.asarray(elements, np.int64)
+        one, other = (widen(self._drawn(source, indices, dtype, other=which), dtype) for which in (False, True))
+        narrow(one + other, dtype, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(_Pair):
+    """Two tensors of the same length, one after the other; the blocks of each may be in another order.
+
+    Attributes:
+        order: for each block the one that stands there.
+        length: elements of a block.
+    """
+
+    order: tuple[int, ...]
+    length: int
+
+    @property
+    def mean(self) -> float:
+        return Stacked((self.first, self.second), 1).mean
+
+    @property
+    def std(self) -> float:
+        return Stacked((self.first, self.second), 1).std
+
+    def reach(self, dtype: DType) -> tuple[float, float]:
+        return Stacked((self.first, self.second), 1).reach(dtype)
+
+    def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
+        which, place = np.divmod(np.asarray(elements, np.int64), len(self.order) * self.length)
+        block, within = np.divmod(place, self.length)
+        indices = np.asarray(self.order, np.int64)[block] * self.length + within
+        for number in (0, 1):
+            chosen = np.flatnonzero(which == number)
+            out[chosen] = self._drawn(source, indices[chosen], dtype, other=bool(number))
+
+
+def _unit(numbers: Sequence[float]) -> float:
+    """The power of two below the largest of some numbers: dividing by it is exact, and no square overflows."""
+    _, exponent = frexp(max(map(abs, numbers)))
+    return ldexp(1.0, exponent - 1)
+
+
+def _square(number: float) -> float:
+    return number * number  # a power would be libm's
+
+
+def stacked(laws: Sequence[Distribution], length: int) -> Distribution:
+    """Blocks one after the other; a plain law where all are the same."""
+    return laws[0] if all(law == laws[0] for law in laws) else Stacked(tuple(laws), length)
+
+
+def summed(first: Distribution, second: Distribution, suffixes: tuple[str, str]) -> Distribution:
+    """The sum of two tensors, block by block; a plain law where the second adds nothing, or both are constants."""
+    if second == Constant(0.0):
+        return first
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return Constant(first.value + second.value)
+    for stack in (first, second):
+        if isinstance(stack, Stacked):
+            blocks = zip(_blocks(first, len(stack.laws)), _blocks(second, len(stack.laws)), strict=True)
+            return stacked([summed(*both, suffixes) for both in blocks], stack.length)
+    return Sum(first, second, *suffixes)
+
+
+def _blocks(law: Distribution, count: int) -> tuple[Distribution, ...]:
+    return law.laws if isinstance(law, Stacked) else (law,) * count
+
+
+def joined(
+    first: Distribution, second: Distribution, suffixes: tuple[str, str], order: Sequence[int], length: int
+) -> Distribution:
+    """Two tensors one after the other, the blocks of each in an order; a plain law where both are one constant."""
+    if first == second and isinstance(first, Constant):
+        return first
+    return Joined(first, second, *suffixes, tuple(order), length)

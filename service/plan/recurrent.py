@@ -1,0 +1,132 @@
+"""The parameters of recurrent layers: gates one after the other, layer by layer and direction by direction.
+
+PyTorch has two biases a layer and the gates i, f, g, o (LSTM) and r, z, n (GRU); Keras has one bias, the sum, or for
+a GRU both in one tensor, and the gates i, f, c, o and z, r, h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from service.initializers import fans
+from service.initializers.combined import Stacked, joined, stacked, summed
+from service.initializers.distributions import Constant, Distribution
+from service.initializers.fans import Connectivity
+from service.plan.arrangement import Arrangement
+from service.plan.role import XAVIER, Builder, Role, within
+from service.spec import initializers as wire
+from service.spec import layers
+from service.spec.initializers import AnyInitializer
+
+GATES: Final = {"rnn": 1, "lstm": 4, "gru": 3}
+GRU_IN_KERAS: Final = (1, 0, 2)
+"""Of the gates z, r, h the places among r, z, n."""
+FORGET_GATE: Final = 1
+ORTHOGONAL: Final = wire.Orthogonal(type="orthogonal")
+
+
+def recurrent(layer: layers.Recurrent, build: Builder) -> Iterator[Role]:
+    """The parameters of every layer and direction."""
+    directions = ("forward", "backward") if layer.bidirectional else ("forward",)
+    for number in range(layer.num_layers):
+        inputs = layer.input_size if number == 0 else layer.hidden_size * len(directions)
+        for direction in directions:
+            suffix = f"_l{number}" + ("_reverse" if direction == "backward" else "")
+            path = f"{number}." if layer.num_layers > 1 else ""
+            path += f"{direction}." if layer.bidirectional else ""
+            yield from _Cell(layer, build, suffix, path).parameters(inputs)
+
+
+def tensors_of(layer: layers.Recurrent, build: Builder) -> int:
+    """How many parameters there are, without making them."""
+    biases = (1 if build.in_keras else 2) if layer.bias else 0
+    return layer.num_layers * (1 + layer.bidirectional) * (2 + biases)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One direction of one layer.
+
+    Attributes:
+        suffix: of the names in PyTorch.
+        path: before the names in Keras.
+    """
+
+    layer: layers.Recurrent
+    build: Builder
+    suffix: str
+    path: str
+
+    def parameters(self, inputs: int) -> Iterator[Role]:
+        """Both weights, and the biases of the framework."""
+        yield self._weight("weight_ih", "kernel", inputs, None)
+        recurrent_kernel = self._weight("weight_hh", "recurrent_kernel", self.hidden, self.layer.recurrent_initializer)
+        field = "initializer" if self.layer.recurrent_initializer is None else "recurrent_initializer"
+        yield replace(recurrent_kernel, keras_default=ORTHOGONAL, field=field)
+        if self.layer.bias:
+            both = self._bias("bias_ih", self.forget_bias, 1.0), self._bias("bias_hh", self.forget_bias and 0.0, 0.0)
+            yield from (self._one_bias(*both),) if self.build.in_keras else both
+
+    @property
+    def hidden(self) -> int:
+        """Size of the state."""
+        return self.layer.hidden_size
+
+    @property
+    def gates(self) -> int:
+        """How many there are."""
+        return GATES[self.layer.type]
+
+    @property
+    def forget_bias(self) -> float | None:
+        """What the layer says of the bias of the forget gate."""
+        return self.layer.forget_bias if isinstance(self.layer, layers.LSTM) else None
+
+    def _weight(self, name: str, keras_name: str, inputs: int, own: AnyInitializer | None) -> Role:
+        shape = (self.gates * self.hidden, inputs)
+        arrangement = Arrangement(
+            view=(self.gates, self.hidden, inputs),
+            axes=(2, 0, 1),
+            shape=(inputs, self.gates * self.hidden),
+            order=GRU_IN_KERAS if self.layer.type == "gru" else None,
+        )
+        exact = fans.fused(self.gates, inputs, self.hidden)
+        names = (name + self.suffix, self.path + keras_name)
+        weight = self.build.kernel(shape, exact, self.hidden, arrangement, initializer=own, names=names)
+        return replace(weight, torch_default=partial(within, self.hidden), keras_default=XAVIER)
+
+    def _bias(self, name: str, forget: float | None, keras_forget: float) -> Role:
+        """One bias of PyTorch; Keras' default adds one to the forget gate of an LSTM."""
+        bias = self.build.bias(self.gates * self.hidden, self.layer.bias_initializer, self.hidden)
+        bias = replace(bias, name=name + self.suffix, output_name=name + self.suffix)
+        if self.layer.type == "gru":  # Keras counts the inputs and outputs of both in one tensor
+            bias = replace(bias, keras=Connectivity((2, *bias.shape), in_axes=(0,), out_axes=(1,)))
+        if forget is not None:
+            field = "forget_bias" if self.layer.bias_initializer is None else bias.field
+            return replace(bias, field=field, parts=(bias,), combine=partial(self._forgetting, forget))
+        if self.layer.type == "lstm":
+            bias = replace(bias, keras_default=partial(self._forgetting, keras_forget, Constant(0.0)))
+        return bias
+
+    def _forgetting(self, forget: float, law: Distribution) -> Distribution:
+        laws = [law] * self.gates
+        laws[FORGET_GATE] = Constant(forget)
+        return stacked(laws, self.hidden)
+
+    def _summed(self, first: Distribution, second: Distribution, suffixes: tuple[str, str]) -> Distribution:
+        """The sum of two biases, gate by gate."""
+        of_gates = (law.laws if isinstance(law, Stacked) else (law,) * self.gates for law in (first, second))
+        return stacked([summed(one, other, suffixes) for one, other in zip(*of_gates, strict=True)], self.hidden)
+
+    def _one_bias(self, first: Role, second: Role) -> Role:
+        """Keras' bias: the sum of both, or for a GRU both, one after the other."""
+        names = (first.name, second.name)
+        combine = partial(self._summed, suffixes=names)
+        one = replace(first, output_name=self.path + "bias", parts=(first, second), combine=combine)
+        if self.layer.type != "gru":
+            return one
+        join = partial(joined, suffixes=names, order=GRU_IN_KERAS, length=self.hidden)
+        return replace(one, shape=(2, *first.shape), combine=join)
