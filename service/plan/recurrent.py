@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from service.initializers import fans
-from service.initializers.combined import Stacked, joined, stacked, summed
+from service.initializers.combined import joined, stacked, summed
 from service.initializers.distributions import Constant, Distribution
 from service.initializers.fans import Connectivity
 from service.plan.arrangement import Arrangement
@@ -116,15 +116,10 @@ class _Cell:
         laws[FORGET_GATE] = Constant(forget)
         return stacked(laws, self.hidden)
 
-    def _summed(self, first: Distribution, second: Distribution, suffixes: tuple[str, str]) -> Distribution:
-        """The sum of two biases, gate by gate."""
-        of_gates = (law.laws if isinstance(law, Stacked) else (law,) * self.gates for law in (first, second))
-        return stacked([summed(one, other, suffixes) for one, other in zip(*of_gates, strict=True)], self.hidden)
-
     def _one_bias(self, first: Role, second: Role) -> Role:
         """Keras' bias: the sum of both, or for a GRU both, one after the other."""
         names = (first.name, second.name)
-        combine = partial(self._summed, suffixes=names)
+        combine = partial(summed, suffixes=names)
         one = replace(first, output_name=self.path + "bias", parts=(first, second), combine=combine)
         if self.layer.type != "gru":
             return one

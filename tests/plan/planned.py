@@ -7,8 +7,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from service.errors import Excess, InvalidSpec, LimitExceeded
 from service.limits import Limits
 from service.plan import Plan, TensorPlan, make_plan
 from service.spec.parsing import read_spec
@@ -52,3 +54,24 @@ def stored(plan: TensorPlan, first: int = 0, count: int | None = None) -> Array:
 def values(plan: TensorPlan) -> Array:
     """A whole tensor, in its shape."""
     return widen(stored(plan), plan.parameter.dtype).reshape(plan.shape)
+
+
+def by_name(plan: Plan) -> dict[str, Array]:
+    """All tensors of a plan."""
+    return {each.name: values(each) for each in plan.tensors}
+
+
+def faults(*layers: Layer, limits: Limits | None = None, **more: Any) -> list[tuple[str, str]]:
+    """What a specification means wrongly: pointers and messages."""
+    with pytest.raises(InvalidSpec) as refusal:
+        planned(*layers, limits=limits, **more)
+    return [(fault.pointer, fault.message) for fault in refusal.value.faults]
+
+
+def excesses(*layers: Layer, limits: Limits | None = None, **more: Any) -> list[Excess]:
+    """What a specification has too much of."""
+    with pytest.raises(LimitExceeded) as refusal:
+        planned(*layers, limits=limits, **more)
+    found = [fault for fault in refusal.value.faults if isinstance(fault, Excess)]
+    assert found[0] == refusal.value.first
+    return found

@@ -12,7 +12,8 @@ from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import planner
 from service.plan.planner import MOST_TOLD
-from tests.plan.planned import Layer, group, linear, planned, repeat, tensor
+from tests.plan.planned import Layer, excesses, group, linear, planned, repeat, tensor
+from tests.plan.test_every_layer import NETWORK
 
 HUGE = 2**50
 NOTHING: Layer = {"type": "layer_norm", "name": "n", "normalized_shape": 3, "elementwise_affine": False}
@@ -26,14 +27,6 @@ def _never_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a specification beyond the limits was expanded")
 
     monkeypatch.setattr(planner._Planner, "expand", expand)
-
-
-def excesses(*layers: Layer, limits: Limits | None = None, **more: Any) -> list[Excess]:
-    with pytest.raises(LimitExceeded) as refusal:
-        planned(*layers, limits=limits, **more)
-    found = [fault for fault in refusal.value.faults if isinstance(fault, Excess)]
-    assert found[0] == refusal.value.first
-    return found
 
 
 def named(found: list[Excess]) -> list[tuple[str, str, int, int]]:
@@ -163,7 +156,8 @@ def test_a_header_that_must_be_too_long_is_refused_without_being_written(times: 
 
 
 def test_a_header_is_never_counted_longer_than_it_is() -> None:
-    layers = (repeat("h", 120, tensor("w", (), dtype="F16"), start=95), tensor("v", (0,), "zeros"), linear("fc"))
+    numbered = repeat("h", 120, tensor("w", (), dtype="F16"), start=95)
+    layers = (numbered, tensor("v", (0,), "zeros"), group("n", *NETWORK))
     for framework, prefix in (("torch", ""), ("keras", ""), ("torch", "p.")):
         plan = planned(*layers, framework=framework, prefix=prefix)
         limits = Limits(header_bytes=len(SafetensorsFile(plan, "none").header) - 8)

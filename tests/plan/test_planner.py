@@ -6,23 +6,17 @@ from typing import Any
 
 import pytest
 
-from service.errors import MOST_FAULTS, InvalidSpec, LimitExceeded
+from service.errors import MOST_FAULTS, LimitExceeded
 from service.limits import Limits
 from service.plan import make_plan
 from service.spec.canonical import decode_permalink
 from service.spec.parsing import read_spec
 from service.stream.dtypes import DType
-from tests.plan.planned import Layer, group, linear, planned, repeat, spec, stored, tensor
+from tests.plan.planned import Layer, faults, group, linear, planned, repeat, spec, stored, tensor
 
 
 def names(*layers: Layer, **more: Any) -> list[str]:
     return [each.name for each in planned(*layers, **more).tensors]
-
-
-def faults(*layers: Layer, limits: Limits | None = None, **more: Any) -> list[tuple[str, str]]:
-    with pytest.raises(InvalidSpec) as refusal:
-        planned(*layers, limits=limits, **more)
-    return [(fault.pointer, fault.message) for fault in refusal.value.faults]
 
 
 def norm(name: str, **more: Any) -> Layer:

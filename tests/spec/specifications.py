@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from service.initializers.gains import NONLINEARITIES
+from service.initializers.gains import NONLINEARITIES, NONLINEARITY_ALIASES
 from service.stream.dtypes import DType
 
 Json = Any
@@ -61,7 +61,8 @@ initializers: st.SearchStrategy[Json] = st.one_of(
     typed("constant", {"value": numbers}),
     typed("ones"),
 )
-own = {"dtype": dtypes, "initializer": initializers}
+rules = st.sampled_from(["exact", "torch", "keras"])
+own = {"dtype": dtypes, "initializer": initializers, "fans": rules}
 with_bias = own | {"bias": st.booleans(), "bias_initializer": initializers}
 
 
@@ -69,10 +70,43 @@ def layer(kind: str, required: dict[str, st.SearchStrategy[Any]], **optional: An
     return typed(kind, {"name": names} | required, **optional)
 
 
-def convolution(rank: int) -> st.SearchStrategy[Object]:
+channels = {"in_channels": counts, "out_channels": counts}
+kernels = {"kernel_size": st.one_of(counts, st.lists(counts, min_size=1, max_size=3))}
+shapes = st.one_of(counts, st.lists(counts, min_size=1, max_size=3))
+
+
+def convolution(kind: str, rank: int) -> st.SearchStrategy[Object]:
     kernel = st.one_of(counts, st.lists(counts, min_size=rank, max_size=rank))
-    required = {"in_channels": counts, "out_channels": counts, "kernel_size": kernel}
-    return layer(f"conv{rank}d", required, groups=counts, **with_bias)
+    return layer(f"{kind}{rank}d", channels | {"kernel_size": kernel}, groups=counts, **with_bias)
+
+
+def recurrent(kind: str, **more: Any) -> st.SearchStrategy[Object]:
+    return layer(
+        kind,
+        {"input_size": counts, "hidden_size": counts},
+        num_layers=counts,
+        bidirectional=st.booleans(),
+        recurrent_initializer=initializers,
+        **with_bias,
+        **more,
+    )
+
+
+@st.composite
+def with_axes(draw: st.DrawFn) -> Object:
+    """A bare tensor that names some of its axes, from either end."""
+    shape = draw(st.lists(sizes, min_size=1, max_size=5))
+    rank = len(shape)
+    axes = draw(st.permutations(range(rank)))
+    ends = sorted(draw(st.lists(st.integers(0, rank), min_size=3, max_size=3)))
+    groups = zip(("in_axes", "out_axes", "batch_axes"), (0, *ends), ends, strict=False)
+    named = {
+        name: [axis - rank if draw(st.booleans()) else axis for axis in axes[first:last]]
+        for name, first, last in groups
+    }
+    if not named["batch_axes"]:
+        del named["batch_axes"]  # an empty list is no other spelling of none at all
+    return draw(layer("tensor", {"shape": st.just(shape)}, dtype=dtypes, initializer=initializers)) | named
 
 
 leaves = st.one_of(
@@ -83,24 +117,58 @@ leaves = st.one_of(
         **with_bias,
     ),
     layer("dense", {"in_features": counts, "out_features": counts}, **with_bias),
-    convolution(1),
-    convolution(2),
-    convolution(3),
+    layer("bilinear", {"in1_features": counts, "in2_features": counts, "out_features": counts}, **with_bias),
+    *(convolution(kind, rank) for kind in ("conv", "conv_transpose") for rank in (1, 2, 3)),
+    *(
+        layer(kind, {"in_channels": counts} | kernels, depth_multiplier=counts, **with_bias)
+        for kind in ("depthwise_conv", "depthwise")
+    ),
+    layer(
+        "separable_conv",
+        channels | kernels,
+        depth_multiplier=counts,
+        pointwise_initializer=initializers,
+        **with_bias,
+    ),
+    recurrent("rnn"),
+    recurrent("lstm", forget_bias=numbers),
+    recurrent("gru"),
+    layer(
+        "multihead_attention",
+        {"embed_dim": counts, "num_heads": counts},
+        kdim=counts,
+        vdim=counts,
+        fused=st.booleans(),
+        out_initializer=initializers,
+        **with_bias,
+    ),
     layer("embedding", {"num_embeddings": counts, "embedding_dim": counts}, **own),
     layer(
         "layer_norm",
-        {"normalized_shape": st.one_of(counts, st.lists(counts, min_size=1, max_size=3))},
+        {"normalized_shape": shapes},
         elementwise_affine=st.booleans(),
         **with_bias,
     ),
+    layer("rms_norm", {"normalized_shape": shapes}, elementwise_affine=st.booleans(), **own),
     layer(
-        "batch_norm",
-        {"num_features": counts},
+        "group_norm",
+        {"num_groups": counts, "num_channels": counts},
         affine=st.booleans(),
-        track_running_stats=st.booleans(),
         bias_initializer=initializers,
         **own,
     ),
+    *(
+        layer(
+            kind,
+            {"num_features": counts},
+            affine=st.booleans(),
+            track_running_stats=st.booleans(),
+            bias_initializer=initializers,
+            **own,
+        )
+        for kind in ("batch_norm", "instance_norm")
+    ),
+    with_axes(),
     layer("tensor", {"shape": st.lists(sizes, max_size=4)}, layout=st.sampled_from(["out_in", "in_out"]), **own),
 )
 layers: st.SearchStrategy[Object] = st.recursive(
@@ -117,6 +185,7 @@ specifications = with_some(
     dtype=dtypes,
     framework=st.sampled_from(["torch", "keras"]),
     prefix=names,
+    fans=rules,
     initializer=initializers,
 )
 
@@ -129,7 +198,10 @@ SAME_NAMES = {
     "he_uniform": "kaiming_uniform",
     "linear": "dense",
     "dense": "linear",
+    "depthwise_conv": "depthwise",
+    "depthwise": "depthwise_conv",
 }
+OTHER_NONLINEARITIES: dict[str, str] = {name: alias for alias, name in NONLINEARITY_ALIASES.items()}
 SAME_DTYPES = {
     "F64": "float64",
     "F32": "Float32",
@@ -143,16 +215,37 @@ MODEL_DEFAULTS: Object = {
     "dtype": "F32",
     "framework": "torch",
     "prefix": "",
+    "fans": "exact",
     "initializer": "glorot_uniform",
 }
+KERNELS = {f"{kind}{rank}d": rank for kind in ("conv", "conv_transpose") for rank in (1, 2, 3)}
+KERNELS |= dict.fromkeys(("depthwise_conv", "depthwise", "separable_conv"), 2)
+"""What a bare number means for a kernel: so many times itself."""
+RECURRENT: Object = {"num_layers": 1, "bidirectional": False, "bias": True, "recurrent_initializer": None}
 DEFAULTS: dict[str, Object] = {
-    "linear": {"bias": True, "layout": "out_in", "dtype": None, "initializer": None, "bias_initializer": None},
+    "linear": {
+        "bias": True,
+        "layout": "out_in",
+        "dtype": None,
+        "initializer": None,
+        "fans": None,
+        "bias_initializer": None,
+    },
     "dense": {"bias": True, "layout": "out_in"},
-    "conv1d": {"groups": 1, "bias": True},
-    "conv2d": {"groups": 1, "bias": True},
-    "conv3d": {"groups": 1, "bias": True},
+    "bilinear": {"bias": True, "bias_initializer": None},
+    **{kind: {"groups": 1, "bias": True} for kind in KERNELS if kind.endswith("d")},
+    "depthwise_conv": {"depth_multiplier": 1, "bias": True},
+    "depthwise": {"depth_multiplier": 1},
+    "separable_conv": {"depth_multiplier": 1, "pointwise_initializer": None},
+    "rnn": RECURRENT,
+    "lstm": RECURRENT | {"forget_bias": None},
+    "gru": RECURRENT,
+    "multihead_attention": {"kdim": None, "vdim": None, "fused": None, "bias": True, "out_initializer": None},
     "layer_norm": {"elementwise_affine": True, "bias": True},
+    "rms_norm": {"elementwise_affine": True},
+    "group_norm": {"affine": True, "bias_initializer": None},
     "batch_norm": {"affine": True, "track_running_stats": True},
+    "instance_norm": {"affine": True, "track_running_stats": False},
     "tensor": {"layout": "out_in"},
     "repeat": {"start": 0},
     "xavier_uniform": {"gain": 1, "mode": "fan_avg"},
@@ -160,7 +253,6 @@ DEFAULTS: dict[str, Object] = {
     "normal": {"mean": 0, "std": 1},
     "truncated_normal": {"mean": -0.0, "std": 1.0},
 }
-KERNELS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
 
 
 def spelled_otherwise(spec: Object) -> Object:
@@ -169,7 +261,7 @@ def spelled_otherwise(spec: Object) -> Object:
     return {key: _other(key, value) for key, value in reversed(other.items())}
 
 
-NUMBERS = frozenset({"gain", "low", "high", "mean", "std", "scale", "value", "negative_slope"})
+NUMBERS = frozenset({"gain", "low", "high", "mean", "std", "scale", "value", "negative_slope", "forget_bias"})
 
 
 def _other(key: str, value: Json) -> Json:
@@ -183,6 +275,10 @@ def _other(key: str, value: Json) -> Json:
         value = [value]
     elif key in NUMBERS and isinstance(value, int):
         value = float(value)
+    elif key in ("gain", "nonlinearity") and isinstance(value, str):
+        value = OTHER_NONLINEARITIES.get(value, value)
+    elif key == "gain" and isinstance(value, dict):
+        value = {name: _other(name, each) for name, each in reversed(value.items())}
     return value
 
 
@@ -191,4 +287,8 @@ def _other_object(value: Object) -> Object:
     written: Object = DEFAULTS.get(kind, {}) | value | {"type": SAME_NAMES.get(kind, kind)}
     if kind in KERNELS and isinstance(value["kernel_size"], int):
         written["kernel_size"] = [value["kernel_size"]] * KERNELS[kind]
+    if "in_axes" in value:
+        del written["layout"]
+        for axes in {"in_axes", "out_axes", "batch_axes"} & value.keys():
+            written[axes] = [axis % len(value["shape"]) for axis in value[axes]]
     return {key: _other(key, each) for key, each in reversed(written.items())}

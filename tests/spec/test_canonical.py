@@ -111,6 +111,47 @@ def test_the_canonical_form_is_this() -> None:
             with_layer(type="conv3d", in_channels=3, out_channels=2, kernel_size=[5, 5, 5]),
         ),
         (
+            with_layer(type="depthwise", in_channels=3, kernel_size=5),
+            with_layer(type="depthwise_conv", in_channels=3, kernel_size=[5, 5], depth_multiplier=1, bias=True),
+        ),
+        (
+            with_layer(type="separable_conv", in_channels=3, out_channels=2, kernel_size=5),
+            with_layer(type="separable_conv", in_channels=3, out_channels=2, kernel_size=[5, 5], fans=None),
+        ),
+        (
+            with_layer(type="conv_transpose1d", in_channels=3, out_channels=2, kernel_size=5),
+            with_layer(type="conv_transpose1d", in_channels=3, out_channels=2, kernel_size=[5], groups=1),
+        ),
+        (
+            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=1),
+            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=1.0, num_layers=1, bidirectional=False),
+        ),
+        (
+            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=-0.0),
+            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=0, recurrent_initializer=None),
+        ),
+        (
+            with_layer(type="multihead_attention", embed_dim=4, num_heads=2),
+            with_layer(type="multihead_attention", embed_dim=4, num_heads=2, kdim=None, vdim=None, fused=None),
+        ),
+        (
+            with_layer(type="instance_norm", num_features=4),
+            with_layer(type="instance_norm", num_features=4, affine=True, track_running_stats=False),
+        ),
+        (
+            with_layer(type="tensor", shape=[2, 3, 5], in_axes=[-1], out_axes=[0], batch_axes=[-2]),
+            with_layer(type="tensor", shape=[2, 3, 5], in_axes=[2], out_axes=[-3], batch_axes=[1]),
+        ),
+        (
+            spec(initializer={"type": "xavier_uniform", "gain": "swish"}),
+            spec(initializer={"type": "xavier_uniform", "gain": "silu"}),
+        ),
+        (
+            spec(initializer={"type": "kaiming_normal", "nonlinearity": "hard_swish"}),
+            spec(initializer={"type": "kaiming_normal", "nonlinearity": "hardswish"}),
+        ),
+        (spec(fans="exact"), spec()),
+        (
             with_layer(type="layer_norm", normalized_shape=5),
             with_layer(type="layer_norm", normalized_shape=[5], elementwise_affine=True),
         ),
@@ -129,6 +170,18 @@ def test_equal_specifications_spelled_differently_have_one_digest(one: Object, o
         (spec(), spec(framework="keras")),
         (spec(), spec(prefix="a")),
         (spec(), spec(initializer="xavier_normal")),
+        (spec(), spec(fans="torch")),
+        (spec(fans="keras"), spec(fans="torch")),
+        (spec(), spec(layers=[LAYER | {"fans": "exact"}])),
+        (spec(), spec(layers=[LAYER | {"in_axes": [1], "out_axes": [0]}])),
+        (
+            with_layer(type="lstm", input_size=3, hidden_size=2),
+            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=0),
+        ),
+        (
+            with_layer(type="multihead_attention", embed_dim=4, num_heads=2),
+            with_layer(type="multihead_attention", embed_dim=4, num_heads=4),
+        ),
         (spec(seed=2**53), spec(seed=2**53 + 1)),
         (with_layer(type="tensor", shape=[2, 3]), with_layer(type="tensor", shape=[3, 2])),
         (

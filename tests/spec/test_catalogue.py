@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.initializers.gains import NONLINEARITIES, gain_of
+from service.initializers.gains import NONLINEARITIES, NONLINEARITY_ALIASES, gain_of
 from service.plan import make_plan
 from service.spec.answers import InitializerEntry, LayerEntry
 from service.spec.catalogue import (
@@ -24,13 +24,17 @@ from service.spec.parsing import read_spec
 
 INITIALIZERS = initializer_catalogue().initializers
 LAYERS = layer_catalogue().layers
+FUNCTIONS = nonlinearity_catalogue().nonlinearities
 NEEDED = {
     "value": 0.5,
+    "sparsity": 0.5,
     "shape": [2, 3],
     "layers": [{"type": "tensor", "name": "w", "shape": [2, 3]}],
     "normalized_shape": 4,
     "kernel_size": 3,
 }
+LINEAR = {"type": "linear", "name": "w", "in_features": 2, "out_features": 3}
+CONVOLUTION = {"type": "conv2d", "name": "w", "in_channels": 2, "out_channels": 3, "kernel_size": 3}
 each_entry = pytest.mark.parametrize("entry", [*INITIALIZERS, *LAYERS], ids=lambda entry: entry.type)
 each_initializer = pytest.mark.parametrize("entry", INITIALIZERS, ids=lambda entry: entry.type)
 each_layer = pytest.mark.parametrize("entry", LAYERS, ids=lambda entry: entry.type)
@@ -54,6 +58,7 @@ def test_every_model_has_an_entry_in_the_order_of_the_unions() -> None:
 def test_every_alias_has_its_entry() -> None:
     assert {alias: entry.type for entry in INITIALIZERS for alias in entry.aliases} == INITIALIZER_ALIASES
     assert {alias: entry.type for entry in LAYERS for alias in entry.aliases} == LAYER_ALIASES
+    assert {alias: entry.name for entry in FUNCTIONS for alias in entry.aliases} == NONLINEARITY_ALIASES
 
 
 @each_entry
@@ -88,7 +93,9 @@ def test_every_parameter_has_a_description_and_the_values_it_allows(entry: Entry
 
 @each_initializer
 def test_every_initializer_works_with_its_required_parameters_alone(entry: InitializerEntry) -> None:
-    assert planned({"type": "tensor", "name": "w", "shape": [2, 3], "initializer": required(entry)}) == 1
+    layer = CONVOLUTION if entry.type in ("delta_orthogonal", "dirac") else LINEAR
+
+    assert planned(layer | {"initializer": required(entry)}) == 2
 
 
 @each_initializer
@@ -107,13 +114,20 @@ def test_every_layer_works_with_its_required_parameters_alone(entry: LayerEntry)
     assert planned(required(entry) | {"name": "x"}) > 0
 
 
-def test_every_nonlinearity_has_its_gain() -> None:
-    entries = nonlinearity_catalogue().nonlinearities
+@each_layer
+def test_every_layer_says_which_tensors_it_has_by_their_names(entry: LayerEntry) -> None:
+    document = {"seed": 1, "layers": [required(entry) | {"name": "x"}]}
+    tensors = make_plan(read_spec(json.dumps(document).encode())).tensors
 
-    assert [entry.name for entry in entries] == list(NONLINEARITIES)
-    assert [entry.gain for entry in entries] == [gain_of(name) for name in NONLINEARITIES]
-    assert all(entry.formula for entry in entries)
-    assert [entry.name for entry in entries if entry.parameters] == ["leaky_relu"]
+    if entry.type not in ("tensor", "group", "repeat"):
+        assert all(each.name.removeprefix("x.") in entry.tensors for each in tensors)
+
+
+def test_every_nonlinearity_has_its_gain() -> None:
+    assert [entry.name for entry in FUNCTIONS] == list(NONLINEARITIES)
+    assert [entry.gain for entry in FUNCTIONS] == [gain_of(name) for name in NONLINEARITIES]
+    assert all(entry.function and entry.formula and entry.definition for entry in FUNCTIONS)
+    assert [entry.name for entry in FUNCTIONS if entry.parameters] == ["leaky_relu"]
 
 
 def test_the_catalogue_can_be_written_as_json() -> None:

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from service.errors import MOST_FAULTS, Fault, InvalidSpec, MalformedDocument, Refused
+from service.initializers.gains import NONLINEARITIES as KNOWN_NONLINEARITIES
+from service.spec.catalogue import initializer_models, layer_models
 from service.spec.parsing import read_document, read_spec
 from tests.spec.specifications import Json, Object, specifications
 
-INITIALIZERS: Final = (
-    "'xavier_uniform', 'glorot_uniform', 'xavier_normal', 'glorot_normal', 'kaiming_uniform', 'he_uniform',"
-    " 'kaiming_normal', 'he_normal', 'lecun_uniform', 'lecun_normal', 'variance_scaling', 'uniform', 'normal',"
-    " 'truncated_normal', 'constant', 'zeros', 'ones'"
-)
-LAYERS: Final = (
-    "'linear', 'dense', 'conv1d', 'conv2d', 'conv3d', 'embedding', 'layer_norm', 'batch_norm', 'tensor', 'group',"
-    " 'repeat'"
-)
-NONLINEARITIES: Final = (
-    "'linear', 'conv1d', 'conv2d', 'conv3d', 'conv_transpose1d', 'conv_transpose2d', 'conv_transpose3d', 'sigmoid',"
-    " 'tanh', 'relu', 'leaky_relu' or 'selu'"
-)
+
+def quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def tags(models: Iterable[type[BaseModel]]) -> str:
+    """Every name of every type, aliases beside what they mean."""
+    return quoted(name for model in models for name in model.model_fields["type"].annotation.__args__)  # type: ignore[union-attr]  # a Literal
+
+
+INITIALIZERS: Final = tags(initializer_models())
+LAYERS: Final = tags(layer_models())
+NONLINEARITIES: Final = f"{quoted(KNOWN_NONLINEARITIES[:-1])} or '{KNOWN_NONLINEARITIES[-1]}'"
+RULES: Final = "must be 'exact', 'torch' or 'keras'"
+FIELDS: Final = "seed, stream, dtype, framework, prefix, fans, initializer, layers"
 SEED_RULE: Final = "must be an integer, or a string of decimal digits, from 0 to 2^64-1"
 DTYPES: Final = "must be one of F64, F32, F16, BF16, F8_E4M3, F8_E5M2"
 MOST_SEED: Final = 2**64 - 1
@@ -55,6 +61,26 @@ def convolution(kernel_size: Json, kind: str = "conv2d") -> Object:
     return layer(kind, in_channels=3, out_channels=2, kernel_size=kernel_size)
 
 
+def recurrent(kind: str = "lstm", **fields: Any) -> Object:
+    return layer(kind, **{"input_size": 3, "hidden_size": 2} | fields)
+
+
+def attention(**fields: Any) -> Object:
+    return layer("multihead_attention", **{"embed_dim": 4, "num_heads": 2} | fields)
+
+
+def depthwise(kernel_size: Json, **fields: Any) -> Object:
+    return layer("depthwise_conv", in_channels=3, kernel_size=kernel_size, **fields)
+
+
+def separable(**fields: Any) -> Object:
+    return layer("separable_conv", **{"in_channels": 3, "out_channels": 2, "kernel_size": 3} | fields)
+
+
+def axes(**fields: Any) -> Object:
+    return layer("tensor", shape=[2, 3], **fields)
+
+
 def initialized(kind: str, **fields: Any) -> Object:
     return spec(initializer={"type": kind} | fields)
 
@@ -71,12 +97,8 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     ("xavier", "", 'must be an object; got "xavier"'),
     (None, "", "must be an object; got null"),
     (spec(sed=5), "/sed", "unknown field; did you mean 'seed'?"),
-    (
-        spec(**{"a/b~c": 1}),
-        "/a~1b~0c",
-        "unknown field; known are seed, stream, dtype, framework, prefix, initializer, layers",
-    ),
-    (spec(**{"": 1}), "/", "unknown field; known are seed, stream, dtype, framework, prefix, initializer, layers"),
+    (spec(**{"a/b~c": 1}), "/a~1b~0c", f"unknown field; known are {FIELDS}"),
+    (spec(**{"": 1}), "/", f"unknown field; known are {FIELDS}"),
     # The seed.
     (spec(seed=None), "/seed", "must be an integer; got null"),
     (spec(seed=True), "/seed", "must be an integer; got true"),
@@ -116,7 +138,7 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
         "/initializer/type",
         f"must be one of {INITIALIZERS}; got \"xavier_unifrom\"; did you mean 'xavier_uniform'?",
     ),
-    (initialized("orthogonal"), "/initializer/type", f'must be one of {INITIALIZERS}; got "orthogonal"'),
+    (initialized("heaviside"), "/initializer/type", f'must be one of {INITIALIZERS}; got "heaviside"'),
     (spec(initializer={"type": 5}), "/initializer/type", f"must be one of {INITIALIZERS}; got 5"),
     (spec(initializer={"type": None}), "/initializer/type", f"must be one of {INITIALIZERS}; got null"),
     (initialized("xavier_uniform", gian=2), "/initializer/gian", "unknown field; did you mean 'gain'?"),
@@ -161,9 +183,9 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     (initialized("xavier_uniform", gain=True), "/initializer/gain", "must be a number; got true"),
     (initialized("xavier_uniform", gain=[1]), "/initializer/gain", "must be a number; got [1]"),
     (
-        initialized("xavier_uniform", gain={"nonlinearity": "gelu"}),
+        initialized("xavier_uniform", gain={"nonlinearity": "prelu"}),
         "/initializer/gain/nonlinearity",
-        f'must be {NONLINEARITIES}; got "gelu"',
+        f'must be {NONLINEARITIES}; got "prelu"',
     ),
     (
         initialized("xavier_uniform", gain={"nonlinearity": "leaky_relu", "slope": 1}),
@@ -192,7 +214,7 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     (spec(layers=[5]), "/layers/0", "must be an object; got 5"),
     (spec(layers=["linear"]), "/layers/0", 'must be an object; got "linear"'),
     (spec(layers=[None]), "/layers/0", "must be an object; got null"),
-    (spec(layers=[{"type": "lstm"}]), "/layers/0/type", f'must be one of {LAYERS}; got "lstm"'),
+    (spec(layers=[{"type": "dropout"}]), "/layers/0/type", f'must be one of {LAYERS}; got "dropout"'),
     (
         spec(layers=[{"type": "liner"}]),
         "/layers/0/type",
@@ -260,6 +282,117 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     (layer("tensor", shape=[2, 1.0]), "/layers/0/shape/1", "must be an integer; got 1.0"),
     (layer("tensor", shape=[2, True]), "/layers/0/shape/1", "must be an integer; got true"),
     (layer("tensor", shape=[2, [3]]), "/layers/0/shape/1", "must be an integer; got [3]"),
+    # How fans are counted.
+    (spec(fans="axes"), "/fans", f'{RULES}; got "axes"'),
+    (spec(fans=None), "/fans", f"{RULES}; got null"),
+    (spec(fans=["exact"]), "/fans", f'{RULES}; got ["exact"]'),
+    (linear(fans="true"), "/layers/0/fans", f'{RULES}; got "true"'),
+    (recurrent(fans=1), "/layers/0/fans", f"{RULES}; got 1"),
+    (spec(fan="exact"), "/fan", "unknown field; did you mean 'fans'?"),
+    # Convolutions of other kinds, and bilinear layers.
+    (convolution([1, 2, 3], "conv_transpose2d"), "/layers/0/kernel_size", "must have at most 2 items; got [1, 2, 3]"),
+    (convolution(0, "conv_transpose3d"), "/layers/0/kernel_size", "must be at least 1; got 0"),
+    (convolution([3, 0], "conv_transpose2d"), "/layers/0/kernel_size/1", "must be at least 1; got 0"),
+    (depthwise([1, 1, 1, 1]), "/layers/0/kernel_size", "must have at most 3 items; got [1, 1, 1, 1]"),
+    (depthwise([]), "/layers/0/kernel_size", "must have at least 1 item; got []"),
+    (depthwise(0), "/layers/0/kernel_size", "must be at least 1; got 0"),
+    (depthwise(True), "/layers/0/kernel_size", "must be an array; got true"),
+    (depthwise(3, depth_multiplier=0), "/layers/0/depth_multiplier", "must be at least 1; got 0"),
+    (depthwise(3, out_channels=3), "/layers/0/out_channels", "unknown field; did you mean 'in_channels'?"),
+    (separable(kernel_size=[3, "3"]), "/layers/0/kernel_size/1", 'must be an integer; got "3"'),
+    (separable(kernel_size="3"), "/layers/0/kernel_size", 'must be an array; got "3"'),
+    (
+        separable(pointwise_initialiser="ones"),
+        "/layers/0/pointwise_initialiser",
+        "unknown field; did you mean 'pointwise_initializer'?",
+    ),
+    (
+        separable(pointwise_initializer={"type": "normal", "std": "1"}),
+        "/layers/0/pointwise_initializer/std",
+        'must be a number; got "1"',
+    ),
+    (
+        layer("bilinear", in1_features=0, in2_features=2, out_features=3),
+        "/layers/0/in1_features",
+        "must be at least 1; got 0",
+    ),
+    (
+        layer("bilinear", in1_features=1, in2_features=2, out_features=3, in_features=3),
+        "/layers/0/in_features",
+        "unknown field; did you mean 'in2_features'?",
+    ),
+    # Recurrent layers and attention.
+    (recurrent(num_layers=0), "/layers/0/num_layers", "must be at least 1; got 0"),
+    (
+        recurrent(num_layers=2**53),
+        "/layers/0/num_layers",
+        f"must be at most {MOST_INTEGER}; got 9007199254740992",
+    ),
+    (recurrent("rnn", num_layers="2"), "/layers/0/num_layers", 'must be an integer; got "2"'),
+    (recurrent("gru", bidirectional=1), "/layers/0/bidirectional", "must be true or false; got 1"),
+    (recurrent(forget_bias="1"), "/layers/0/forget_bias", 'must be a number; got "1"'),
+    (recurrent(forget_bias=True), "/layers/0/forget_bias", "must be a number; got true"),
+    (
+        recurrent("gru", forget_bias=1),
+        "/layers/0/forget_bias",
+        (
+            "unknown field; known are name, dtype, initializer, fans, bias, bias_initializer, input_size, hidden_size,"
+            " num_layers, bidirectional, recurrent_initializer, type"
+        ),
+    ),
+    (
+        recurrent(recurrent_initializer="orthogonl"),
+        "/layers/0/recurrent_initializer",
+        f"must be one of {INITIALIZERS}; got \"orthogonl\"; did you mean 'orthogonal'?",
+    ),
+    (
+        recurrent(recurrent_initializer={"type": "xavier_uniform", "gain": "tanhh"}),
+        "/layers/0/recurrent_initializer/gain",
+        f'must be {NONLINEARITIES}; got "tanhh"',
+    ),
+    (attention(num_heads=0), "/layers/0/num_heads", "must be at least 1; got 0"),
+    (attention(kdim=0), "/layers/0/kdim", "must be at least 1; got 0"),
+    (attention(fused="yes"), "/layers/0/fused", 'must be true or false; got "yes"'),
+    (attention(out_initializer=5), "/layers/0/out_initializer", "must be an object; got 5"),
+    (attention(head_dim=2), "/layers/0/head_dim", "unknown field; did you mean 'embed_dim'?"),
+    (layer("group_norm", num_groups=0, num_channels=4), "/layers/0/num_groups", "must be at least 1; got 0"),
+    (layer("rms_norm", normalized_shape=[]), "/layers/0/normalized_shape", "must have at least 1 item; got []"),
+    (
+        layer("rms_norm", normalized_shape=3, bias=True),
+        "/layers/0/bias",
+        "unknown field; known are name, dtype, initializer, fans, type, normalized_shape, elementwise_affine",
+    ),
+    (
+        layer("instance_norm", num_features=3, track_running_stats="no"),
+        "/layers/0/track_running_stats",
+        'must be true or false; got "no"',
+    ),
+    *(
+        (
+            spec(layers=[{"type": kind}]),
+            "/layers/0/type",
+            f"must be one of {LAYERS}; got {json.dumps(kind)}; did you mean {meant!r}?",
+        )
+        for kind, meant in (
+            ("conv_transposed2d", "conv_transpose2d"),
+            ("multihead_atention", "multihead_attention"),
+            ("depthwise_con", "depthwise_conv"),
+            ("lsmt", "lstm"),
+        )
+    ),
+    # Axes.
+    (axes(in_axes=[0], out_axes=[2]), "/layers/0/out_axes", "must be axes of the shape, from -2 to 1; got [2]"),
+    (axes(in_axes=[-3], out_axes=[1]), "/layers/0/in_axes", "must be axes of the shape, from -2 to 1; got [-3]"),
+    (
+        axes(in_axes=[0], out_axes=[1], batch_axes=[2**70]),
+        "/layers/0/batch_axes",
+        "must be axes of the shape, from -2 to 1; got [1180591620717411303424]",
+    ),
+    (axes(in_axes=0, out_axes=[1]), "/layers/0/in_axes", "must be an array; got 0"),
+    (axes(in_axes=["0"], out_axes=[1]), "/layers/0/in_axes/0", 'must be an integer; got "0"'),
+    (axes(in_axes=[0], out_axes=[True]), "/layers/0/out_axes/0", "must be an integer; got true"),
+    (axes(in_axes=[0], out_axes=[1.0]), "/layers/0/out_axes/0", "must be an integer; got 1.0"),
+    (axes(in_axis=[0]), "/layers/0/in_axis", "unknown field; did you mean 'in_axes'?"),
     # Nested layers.
     (
         nested(linear(in_features=0)["layers"][0]),
@@ -301,6 +434,35 @@ def test_a_wrong_specification_has_this_fault(document: Json, pointer: str, mess
     assert faults(document) == [(pointer, message)]
 
 
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"in_axes": [0]}, "in_axes and out_axes go together: give both"),
+        ({"out_axes": [0]}, "in_axes and out_axes go together: give both"),
+        ({"batch_axes": [0]}, "in_axes and out_axes go together: give both"),
+        ({"in_axes": [0], "batch_axes": [1], "layout": "in_out"}, "in_axes and out_axes go together: give both"),
+        ({"in_axes": [0], "out_axes": [0]}, "in_axes, out_axes and batch_axes must name different axes"),
+        ({"in_axes": [0], "out_axes": [-2]}, "in_axes, out_axes and batch_axes must name different axes"),
+        ({"in_axes": [1, 1], "out_axes": [0]}, "in_axes, out_axes and batch_axes must name different axes"),
+        (
+            {"in_axes": [1], "out_axes": [0], "batch_axes": [-1]},
+            "in_axes, out_axes and batch_axes must name different axes",
+        ),
+        (
+            {"in_axes": [1], "out_axes": [0], "layout": "out_in"},
+            "axes stand instead of layout and fans: give one of them",
+        ),
+        ({"in_axes": [1], "out_axes": [0], "fans": "torch"}, "axes stand instead of layout and fans: give one of them"),
+    ],
+    ids=str,
+)
+def test_axes_that_contradict_each_other_are_blamed_on_the_tensor(fields: Object, rule: str) -> None:
+    [(pointer, message)] = faults(axes(**fields))
+
+    assert pointer == "/layers/0"
+    assert message.startswith(f'{rule}; got {{"type": "tensor", ')
+
+
 @pytest.mark.parametrize("key", ["gain", "std", "scale"])
 @pytest.mark.parametrize("value", [0, -1, -0.0, -5e-324])
 def test_a_number_that_must_be_above_0_says_so(key: str, value: float) -> None:
@@ -328,6 +490,10 @@ def test_a_number_that_must_be_above_0_says_so(key: str, value: float) -> None:
         (layer("tensor"), "/layers/0/shape", "shape"),
         (layer("group"), "/layers/0/layers", "layers"),
         (nested({"type": "tensor", "name": "e"}), "/layers/0/layers/0/layers/1/shape", "shape"),
+        (layer("lstm", input_size=3), "/layers/0/hidden_size", "hidden_size"),
+        (layer("multihead_attention", embed_dim=3), "/layers/0/num_heads", "num_heads"),
+        (layer("depthwise", in_channels=3), "/layers/0/kernel_size", "kernel_size"),
+        (recurrent(recurrent_initializer={"type": "constant"}), "/layers/0/recurrent_initializer/value", "value"),
     ],
     ids=str,
 )
@@ -371,6 +537,32 @@ def test_all_faults_of_form_are_named_together() -> None:
         "/layers/1/kernel_size/0",
         "/layers/1/kernel_size/1",
         "/layers/2",
+    }
+
+
+def test_all_faults_of_form_of_all_kinds_of_layers_are_named_together() -> None:
+    documents = (
+        recurrent(num_layers=0, recurrent_initializer="ortho", fans="no"),
+        attention(num_heads="2", out_initializer={"type": "normal", "std": 0}),
+        separable(kernel_size=[1, 1, 1, 1], pointwise_initializer={"type": "constant"}),
+        layer("conv_transpose1d", in_channels=3, kernel_size=3),
+        layer("tensor", shape=[2, 3], in_axes=[2], out_axes=["0"], batch_axes=[-3]),
+    )
+
+    found = faults(spec(layers=[document["layers"][0] for document in documents]))
+
+    assert {pointer for pointer, _ in found} == {
+        "/layers/0/num_layers",
+        "/layers/0/recurrent_initializer",
+        "/layers/0/fans",
+        "/layers/1/num_heads",
+        "/layers/1/out_initializer/std",
+        "/layers/2/kernel_size",
+        "/layers/2/pointwise_initializer/value",
+        "/layers/3/out_channels",
+        "/layers/4/in_axes",
+        "/layers/4/out_axes/0",
+        "/layers/4/batch_axes",
     }
 
 

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.initializers.gains import NONLINEARITY_ALIASES
 from service.spec.canonical import canonical_document
 from service.spec.fields import DTYPE_ALIASES
-from service.spec.initializers import INITIALIZER_ALIASES, Constant, Normal, Uniform, XavierUniform
-from service.spec.layers import LAYER_ALIASES, Conv1d, Conv2d, Conv3d, LayerNorm, Tensor
+from service.spec.initializers import (
+    INITIALIZER_ALIASES,
+    Constant,
+    GainOf,
+    KaimingUniform,
+    Normal,
+    Uniform,
+    XavierUniform,
+)
+from service.spec.layers import LAYER_ALIASES, Convolution, ConvTranspose, LayerNorm, RMSNorm, SeparableConv, Tensor
 from service.spec.model import ModelSpec
 from service.spec.parsing import read_spec
 from service.stream.dtypes import DType
@@ -89,9 +98,59 @@ def test_initializer_aliases_are_resolved(alias: str, name: str) -> None:
 
 
 def test_layer_aliases_are_resolved() -> None:
+    fields = {
+        "linear": {"in_features": 3, "out_features": 2},
+        "depthwise_conv": {"in_channels": 3, "kernel_size": 2},
+    }
     for alias, name in LAYER_ALIASES.items():
-        [layer] = read(layers=[{"type": alias, "name": "fc", "in_features": 3, "out_features": 2}]).layers
+        [layer] = read(layers=[{"type": alias, "name": "fc"} | fields[name]]).layers
         assert layer.type == name
+
+
+@pytest.mark.parametrize(("alias", "name"), NONLINEARITY_ALIASES.items())
+def test_nonlinearity_aliases_are_resolved(alias: str, name: str) -> None:
+    by_name, by_object, kaiming = (
+        read(initializer=initializer).initializer
+        for initializer in (
+            {"type": "xavier_uniform", "gain": alias},
+            {"type": "xavier_uniform", "gain": {"nonlinearity": alias}},
+            {"type": "kaiming_uniform", "nonlinearity": alias},
+        )
+    )
+
+    assert isinstance(by_name, XavierUniform)
+    assert by_name.gain == name
+    assert isinstance(by_object, XavierUniform)
+    assert isinstance(by_object.gain, GainOf)
+    assert by_object.gain.nonlinearity == name
+    assert isinstance(kaiming, KaimingUniform)
+    assert kaiming.nonlinearity == name
+
+
+@pytest.mark.parametrize("rule", ["exact", "torch", "keras"])
+def test_a_rule_for_fans_is_of_the_model_or_of_a_layer(rule: str) -> None:
+    assert read(fans=rule).fans == rule
+    [layer] = read({"fans": rule}).layers
+
+    assert isinstance(layer, Tensor)
+    assert layer.fans == rule
+    assert read().fans == "exact"
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        (([1], [0], None), ((1,), (0,), None)),
+        (([-1], [-4], [-2, 1]), ((3,), (0,), (2, 1))),
+        (([3, -4], [], []), ((3, 0), (), ())),
+    ],
+)
+def test_axes_are_counted_from_either_end(axes: tuple[Any, ...], expected: tuple[Any, ...]) -> None:
+    named = dict(zip(("in_axes", "out_axes", "batch_axes"), axes, strict=True))
+    [layer] = read({"shape": [2, 3, 5, 7]} | named).layers
+
+    assert isinstance(layer, Tensor)
+    assert (layer.in_axes, layer.out_axes, layer.batch_axes) == expected
 
 
 def test_negative_zero_is_zero() -> None:
@@ -122,6 +181,13 @@ def test_integers_are_numbers() -> None:
         ("conv2d", [3, 5], (3, 5)),
         ("conv3d", 1, (1, 1, 1)),
         ("conv3d", [1, 2, 3], (1, 2, 3)),
+        ("conv_transpose1d", 3, (3,)),
+        ("conv_transpose2d", 3, (3, 3)),
+        ("conv_transpose3d", [1, 2, 3], (1, 2, 3)),
+        ("separable_conv", 3, (3, 3)),
+        ("separable_conv", [3], (3,)),
+        ("separable_conv", [3, 5], (3, 5)),
+        ("separable_conv", [1, 2, 3], (1, 2, 3)),
     ],
 )
 def test_a_kernel_size_is_one_number_or_one_a_dimension(
@@ -131,15 +197,18 @@ def test_a_kernel_size_is_one_number_or_one_a_dimension(
 
     [layer] = read(layers=[document]).layers
 
-    assert isinstance(layer, Conv1d | Conv2d | Conv3d)
+    assert isinstance(layer, Convolution | ConvTranspose | SeparableConv)
     assert layer.kernel_size == expected
 
 
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm"])
 @pytest.mark.parametrize(("shape", "expected"), [(5, (5,)), ([5], (5,)), ([3, 5], (3, 5))])
-def test_a_normalized_shape_is_one_number_or_a_list(shape: int | list[int], expected: tuple[int, ...]) -> None:
-    [layer] = read(layers=[{"type": "layer_norm", "name": "n", "normalized_shape": shape}]).layers
+def test_a_normalized_shape_is_one_number_or_a_list(
+    kind: str, shape: int | list[int], expected: tuple[int, ...]
+) -> None:
+    [layer] = read(layers=[{"type": kind, "name": "n", "normalized_shape": shape}]).layers
 
-    assert isinstance(layer, LayerNorm)
+    assert isinstance(layer, LayerNorm | RMSNorm)
     assert layer.normalized_shape == expected
 
 
