@@ -12,7 +12,7 @@ from threading import Event, Lock, get_ident
 import numpy as np
 import pytest
 
-from service.delivery import DrawingPool
+from service.delivery import DrawingPool, Task
 from service.errors import BrokenPlatform
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, make_plan
@@ -37,7 +37,7 @@ class Work:
         self.begun: list[int] = []
         self._lock = Lock()
 
-    def tasks(self, count: int, *, seconds: Callable[[int], float] = lambda _: 0.0) -> Iterator[Callable[[], int]]:
+    def tasks(self, count: int, *, seconds: Callable[[int], float] = lambda _: 0.0) -> Iterator[Task[int]]:
         for number in range(count):
 
             def task(number: int = number) -> int:
@@ -46,14 +46,14 @@ class Work:
                 time.sleep(seconds(number))
                 return number
 
-            yield task
+            yield Task(task)
 
 
 def plan_of(document: Spec) -> Plan:
     return make_plan(read_spec(body(document)))
 
 
-async def collected(pool: DrawingPool, tasks: Iterator[Callable[[], int]]) -> list[int]:
+async def collected(pool: DrawingPool, tasks: Iterator[Task[int]]) -> list[int]:
     return [result async for result in pool.ordered_async(tasks)]
 
 
@@ -84,10 +84,10 @@ def test_work_runs_at_most_a_thread_and_one_ahead_of_who_takes(pool: DrawingPool
 def test_tasks_are_not_even_made_before_somebody_takes(pool: DrawingPool) -> None:
     made: list[int] = []
 
-    def tasks() -> Iterator[Callable[[], int]]:
+    def tasks() -> Iterator[Task[int]]:
         for number in range(100):
             made.append(number)
-            yield lambda: 1
+            yield Task(lambda: 1)
 
     results = pool.ordered(tasks())
     assert made == []
@@ -104,7 +104,7 @@ def test_what_was_not_begun_is_dropped_when_the_taker_leaves() -> None:
         return -1
 
     async def leave() -> None:
-        async with aclosing(pool.ordered_async(iter([lambda: 0, held, *work.tasks(50)]))) as results:
+        async with aclosing(pool.ordered_async(iter([Task(lambda: 0), Task(held), *work.tasks(50)]))) as results:
             assert await anext(results) == 0
 
     asyncio.run(leave())
@@ -132,6 +132,50 @@ def test_what_was_not_begun_is_dropped_when_the_taker_is_cancelled(pool: Drawing
     assert 0 < len(work.begun) < 200
 
 
+def test_what_must_be_done_before_a_task_holds_none_of_the_threads_that_draw(pool: DrawingPool) -> None:
+    gate, done = Event(), Work()
+
+    def wait() -> None:
+        gate.wait(10)
+
+    def waiting() -> Iterator[Task[int]]:
+        return iter([Task(lambda: 7, [wait])] * THREADS)
+
+    async def both() -> tuple[list[int], list[int]]:
+        held = asyncio.create_task(collected(pool, waiting()))
+        others = await collected(pool, done.tasks(20))
+        assert not held.done()
+        gate.set()
+        return others, await held
+
+    assert asyncio.run(both()) == (list(range(20)), [7] * THREADS)
+
+
+def test_what_must_be_done_before_is_dropped_when_the_taker_leaves() -> None:
+    pool, gate, begun = DrawingPool(1), Event(), list[int]()
+
+    async def leave() -> None:
+        first, others = Task(lambda: 0, [lambda: gate.wait(10)]), [Task(lambda: 1, [lambda: begun.append(1)])] * 5
+        taking = asyncio.create_task(collected(pool, iter([first, *others])))
+        await asyncio.sleep(0.05)
+        taking.cancel()
+
+    asyncio.run(leave())
+    gate.set()
+    pool.close()
+
+    assert begun == []
+
+
+def test_an_error_before_a_task_is_the_error_of_the_task(pool: DrawingPool) -> None:
+    def fail() -> None:
+        raise ValueError("before the beginning")
+
+    with pytest.raises(ValueError, match="before the beginning"):
+        list(pool.ordered(iter([Task(lambda: 1, [fail])])))
+    assert list(pool.ordered(Work().tasks(3))) == [0, 1, 2]
+
+
 def test_an_error_of_a_task_comes_in_its_place_and_ends_the_delivery(pool: DrawingPool) -> None:
     work = Work()
 
@@ -140,9 +184,9 @@ def test_an_error_of_a_task_comes_in_its_place_and_ends_the_delivery(pool: Drawi
 
     taken: list[int] = []
     with pytest.raises(ValueError, match="in the middle"):
-        taken.extend(pool.ordered(iter([*work.tasks(5), fail, *work.tasks(100)])))
+        taken.extend(pool.ordered(iter([*work.tasks(5), Task(fail), *work.tasks(100)])))
     with pytest.raises(ValueError, match="in the middle"):
-        asyncio.run(collected(pool, iter([fail])))
+        asyncio.run(collected(pool, iter([Task(fail)])))
 
     assert len(work.begun) <= 5 + THREADS + 1
     assert list(pool.ordered(Work().tasks(3))) == [0, 1, 2]  # the pool is as good as before
@@ -156,7 +200,7 @@ def test_several_takers_share_the_threads_and_mix_nothing_up(pool: DrawingPool) 
 
 
 def test_a_single_piece_of_work_runs_in_a_thread_of_the_pool(pool: DrawingPool) -> None:
-    assert asyncio.run(pool.run(get_ident)) != get_ident()
+    assert asyncio.run(pool.run(Task(get_ident))) != get_ident()
 
 
 def test_chunks_that_were_handed_over_are_never_written_again(pool: DrawingPool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -119,6 +119,11 @@ class SafetensorsFile:
             yield start, min(end, stop)
             start = end
 
+    def wholes(self, start: int, stop: int) -> list[Callable[[], object]]:
+        """What must be drawn before a byte range can be, because more depends on it."""
+        between = self._between(start - len(self.header), stop - len(self.header))
+        return [draw for segment in between if (draw := segment.tensor.whole()) is not None]
+
     def read(self, start: int, stop: int) -> memoryview:
         """Bytes start to stop - 1 of the file, in memory that is never written again.
 
@@ -135,13 +140,18 @@ class SafetensorsFile:
 
     def _read_data(self, start: int, out: NDArray[np.uint8]) -> None:
         stop = start + out.size
+        for segment in self._between(start, stop):
+            low, high = max(start, segment.start), min(stop, segment.stop)
+            _read_tensor(segment.tensor, low - segment.start, out[low - start : high - start])
+
+    def _between(self, start: int, stop: int) -> Iterator[Segment]:
+        """The tensors that have bytes in a range of the data."""
         first = bisect_right(self._starts, start) - 1
         for segment in self.segments[max(first, 0) :]:
             if segment.start >= stop:
                 break
-            low, high = max(start, segment.start), min(stop, segment.stop)
-            if low < high:
-                _read_tensor(segment.tensor, low - segment.start, out[low - start : high - start])
+            if max(start, segment.start) < min(stop, segment.stop):
+                yield segment
 
     def _unmeasured(self) -> SafetensorsFile:
         return SafetensorsFile(self.plan, self.statistics, None, self._limits)

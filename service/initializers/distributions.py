@@ -6,6 +6,7 @@ Each answers for any range of elements or any set of element indices, in any ord
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import inf, isfinite, sqrt
 from typing import Any, Final, Protocol
@@ -47,6 +48,9 @@ class Distribution(Protocol):
     def held(self) -> int:
         """Elements that must be drawn together; 0 where each can be drawn alone."""
 
+    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
+        """What draws everything that must be drawn together; None where nothing must, or it is kept already."""
+
     def reach(self, dtype: DType) -> tuple[float, float]:
         """The least and the greatest value that can be drawn, before any rounding."""
 
@@ -79,6 +83,10 @@ class BaseLaw(ABC):
         """See Distribution."""
         return 0
 
+    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
+        """See Distribution."""
+        return None
+
     @abstractmethod
     def reach(self, dtype: DType) -> tuple[float, float]:
         """See Distribution."""
@@ -90,7 +98,7 @@ class BaseLaw(ABC):
             return True
         if not isfinite(largest):
             return False
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             ends = np.append(self._extremes(dtype.precision), [largest]).astype(dtype.precision.floating)
             return bool(np.isfinite(widen(narrow(ends, dtype, np.empty(ends.size, dtype.storage)), dtype)).all())
 

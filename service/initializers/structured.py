@@ -7,8 +7,9 @@ Sources: Saxe et al. 2013, section 3, and Mezzadri 2007, section 5 (orthogonal);
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod, sqrt
 from typing import Any
 
@@ -141,13 +142,21 @@ class Orthogonal(_Placed):
         return tuple(axis for axis in self._matrix_axes if axis not in elsewhere)
 
     def _values(self, source: WordSource, indices: Indices, p: Precision) -> Array:
-        whole = kept.get((self, source, p.bits), lambda: self._whole(source, p))
+        whole = self._kept(source, p)
         if not self.center:
             return whole[indices]
         there = np.flatnonzero(_at_center(indices, self.shape, self.center))
         values = np.zeros(indices.size, p.floating)
         values[there] = whole[self._within(indices[there])]
         return values
+
+    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
+        """See Distribution."""
+        p = dtype.precision
+        return None if kept.has((self, source, p.bits)) else partial(self._kept, source, p)
+
+    def _kept(self, source: WordSource, p: Precision) -> Array:
+        return kept.get((self, source, p.bits), lambda: self._whole(source, p))
 
     def _within(self, indices: Indices) -> Indices:
         """Of elements at the centre, their places among those alone."""
@@ -218,13 +227,20 @@ class Sparse(BaseLaw):
 
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         """See Distribution."""
-        limits = kept.get((self, source), lambda: self._limits(source)) if self.zeros else None
+        limits = self._kept(source) if self.zeros else None
         for first in range(0, len(elements), MOST_WORDS):
             block = slice(first, first + MOST_WORDS)
             Normal(0.0, self.std_before).fill(source, elements[block], dtype, out[block])
             if limits is not None:
                 indices = _indices(elements[block])
                 out[block][self._keys(source, indices) <= limits[self._columns(indices)]] = 0
+
+    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
+        """See Distribution."""
+        return None if not self.zeros or kept.has((self, source)) else partial(self._kept, source)
+
+    def _kept(self, source: WordSource) -> NDArray[np.uint64]:
+        return kept.get((self, source), lambda: self._limits(source))
 
     def _columns(self, indices: Indices) -> Indices:
         inner = prod(self.shape[self.row_axis + 1 :])

@@ -31,6 +31,12 @@ class Kept:
         self._lock = threading.Lock()
         self._arrays: OrderedDict[Hashable, Future[Array]] = OrderedDict()
 
+    def has(self, key: Hashable) -> bool:
+        """Whether an array can be had without waiting."""
+        with self._lock:
+            found = self._arrays.get(key)
+            return found is not None and found.done()
+
     def get(self, key: Hashable, draw: Callable[[], Array]) -> Array:
         """An array, drawn by the first thread that asks while the others wait; it must not be written to.
 

@@ -214,7 +214,7 @@ def _orthogonal(initializer: wire.Orthogonal, role: Role) -> Distribution:
 
 
 def _delta_orthogonal(initializer: wire.DeltaOrthogonal, role: Role) -> Distribution:
-    c = _connected(role, role.rule, CONVOLUTIONS, "; use orthogonal")
+    c = _connected(role, "exact", CONVOLUTIONS, "; use orthogonal")
     one, other = c.shape[_one(c.in_axes)], c.shape[_one(c.out_axes)]
     if one > other:
         raise ValueError(f"it needs at most as many inputs as outputs, and here {one} go to {other}; use orthogonal")
@@ -229,7 +229,9 @@ def _identity(initializer: wire.Identity, role: Role) -> Distribution:
 
 
 def _dirac(initializer: wire.Dirac, role: Role) -> Distribution:
-    c = _connected(role, role.rule, CONVOLUTIONS, "; use identity for a matrix")
+    c = _connected(role, "exact", CONVOLUTIONS, "; use identity for a matrix")
+    if initializer.groups is not None and role.rule == "axes" and c.batch_axes:
+        raise ValueError("groups and batch_axes both say what goes apart; leave one of them out")
     if initializer.groups is not None:
         whole = (by_torch(role.shape) if c.batch_axes else None) or c
         _one(whole.out_axes)

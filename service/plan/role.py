@@ -171,7 +171,8 @@ class Builder:
 
 def reset(fan_in: int) -> Distribution:
     """What PyTorch draws the weights of linear layers and convolutions from: kaiming_uniform_(a=sqrt(5))."""
-    gain = sqrt(2.0 / (1 + sqrt(5.0) ** 2))
+    slope = sqrt(5.0)
+    gain = sqrt(2.0 / (1 + slope * slope))
     bound = sqrt(3.0) * (gain / sqrt(fan_in))
     return Uniform(-bound, bound)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -111,6 +112,10 @@ class TensorPlan:
         """Draw consecutive elements in canonical order, in which every framework's tensor has the same values."""
         first += self.parameter.arrangement.first if self.parameter.arrangement else 0
         self.distribution.fill(self._source, range(first, first + out.size), self.parameter.dtype, out)
+
+    def whole(self) -> Callable[[], object] | None:
+        """What draws the part that must be drawn together; None where there is none, or it is kept already."""
+        return self.distribution.whole(self._source, self.parameter.dtype)
 
     @property
     def _source(self) -> WordSource:

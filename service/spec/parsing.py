@@ -44,6 +44,7 @@ _RULES: Final[Mapping[str, str]] = MappingProxyType(
         "model_attributes_type": "must be an object",
         "finite_number": "must be finite",
         "greater_than": "must be above {gt}",
+        "less_than": "must be below {lt}",
         "greater_than_equal": "must be at least {ge}",
         "less_than_equal": "must be at most {le}",
         "too_short": "must have at least {min_length} item",

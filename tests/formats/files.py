@@ -40,6 +40,45 @@ MIXED: Final[tuple[Layer, ...]] = (
 )
 
 
+def layer(kind: str, name: str, **fields: Any) -> Layer:
+    return {"type": kind, "name": name} | fields
+
+
+RANDOM: Final = {"type": "normal", "mean": 0.25, "std": 0.5}
+# Every law that is not of one word an element, and every way in which Keras' tensor may lie in PyTorch's.
+STRUCTURED: Final[tuple[Layer, ...]] = (
+    layer("conv2d", "c", in_channels=4, out_channels=6, kernel_size=[3, 2], groups=2, initializer="orthogonal"),
+    layer("conv_transpose1d", "t", in_channels=4, out_channels=6, kernel_size=3, initializer="orthogonal"),
+    layer("conv1d", "delta", in_channels=4, out_channels=6, kernel_size=4, initializer="delta_orthogonal"),
+    layer("conv3d", "dirac", in_channels=2, out_channels=4, kernel_size=[1, 2, 3], initializer="dirac"),
+    layer("depthwise_conv", "dw", in_channels=3, depth_multiplier=2, kernel_size=3, initializer="orthogonal"),
+    layer("separable_conv", "sep", in_channels=2, out_channels=5, kernel_size=[3], initializer="kaiming_normal"),
+    layer("linear", "eye", in_features=4, out_features=3, initializer="identity", layout="in_out", dtype="F16"),
+    layer("linear", "cut", in_features=4, out_features=3, initializer={"type": "truncated_normal", "high": None}),
+    layer("embedding", "e", num_embeddings=9, embedding_dim=4, initializer={"type": "sparse", "sparsity": 0.4}),
+    layer("rnn", "rnn", input_size=3, hidden_size=2, bias_initializer=RANDOM, initializer="orthogonal"),
+    layer(
+        "lstm",
+        "lstm",
+        input_size=3,
+        hidden_size=2,
+        num_layers=2,
+        bidirectional=True,
+        bias_initializer=RANDOM,
+        forget_bias=1,
+        recurrent_initializer="orthogonal",
+        dtype="BF16",
+    ),
+    layer("gru", "gru", input_size=3, hidden_size=2, bias_initializer=RANDOM, initializer="identity", dtype="F8_E5M2"),
+    layer("multihead_attention", "a", embed_dim=6, num_heads=2, initializer="orthogonal", bias_initializer=RANDOM),
+    layer("multihead_attention", "k", embed_dim=6, num_heads=3, kdim=4, out_initializer="orthogonal", dtype="F64"),
+    layer("linear", "d", in_features=4, out_features=3, initializer={"type": "keras_default", "multiplier": 2}),
+    layer("lstm", "dl", input_size=3, hidden_size=2, initializer="torch_default"),
+    layer("lstm", "dk", input_size=3, hidden_size=2, initializer="keras_default", fans="keras"),
+    layer("conv1d", "fk", in_channels=4, out_channels=6, kernel_size=3, groups=2, fans="keras"),
+)
+
+
 def measured(plan: Plan) -> list[Summary]:
     moments = [part for batch in batches(plan.tensors) for part in measure(plan.tensors, batch)]
     return summarise(plan.tensors, moments)

@@ -18,13 +18,14 @@ from service.formats.documents import (
     statistics_document,
     weights_json,
 )
+from service.formats.laws import read_law
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.limits import Limits
 from service.plan import Plan
 from service.spec.answers import PlanAnswer, StatisticsAnswer, WeightsAnswer
 from service.spec.canonical import canonical_json
 from service.stream.dtypes import DType, widen
-from tests.formats.files import MIXED, OPTIONS, file_of, measured, whole
+from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, measured, whole
 from tests.plan.planned import Layer, planned, stored, tensor, values
 
 each_framework = pytest.mark.parametrize("framework", ["torch", "keras"])
@@ -180,6 +181,84 @@ def test_a_plan_describes_the_law_of_every_tensor() -> None:
     assert tensors[0]["distribution"] == {"type": "uniform", "low": -bound, "high": bound}
     assert tensors[3]["distribution"] == {"type": "constant", "value": 2.0}
     assert tensors[3]["expected"] == {"mean": 2.0, "std": 0.0, "min": 2.0, "max": 2.0}
+
+
+@each_framework
+@pytest.mark.parametrize("fans", ["exact", "torch", "keras"])
+def test_a_plan_of_structured_laws_describes_each_so_that_it_can_be_made_again(framework: str, fans: str) -> None:
+    plan = planned(*STRUCTURED, framework=framework, fans=fans)
+
+    document = as_json(plan_document(SafetensorsFile(plan)))
+
+    PlanAnswer.model_validate(document)
+    for entry, each in zip(document["tensors"], plan.tensors, strict=True):
+        assert read_law(entry["distribution"]) == each.distribution
+        assert entry["expected"] == expected(each)._asdict()
+        fans_of_rules = {
+            rule: counted and (counted["fan_in"], counted["fan_out"]) for rule, counted in entry["fans"].items()
+        }
+        if entry["fan_rule"] is not None:
+            assert fans_of_rules[entry["fan_rule"]] == (entry["fan_in"], entry["fan_out"])
+        else:
+            assert (entry["fan_in"], entry["fan_out"]) == (None, None)
+
+
+def test_a_plan_says_what_is_drawn_whole_in_parts_and_cut() -> None:
+    tensors = {each["name"]: each for each in plan_document(SafetensorsFile(planned(*STRUCTURED)))["tensors"]}
+
+    assert tensors["c.weight"]["distribution"] == {
+        "type": "orthogonal",
+        "gain": 1.0,
+        "shape": [2, 3, 2, 3, 2],
+        "batch_axes": [0],
+        "row_axes": [1],
+        "center": [],
+    }
+    assert tensors["delta.weight"]["distribution"]["center"] == [[3, 1]]
+    assert tensors["dirac.weight"]["distribution"] == {
+        "type": "identity",
+        "value": 1.0,
+        "shape": [1, 4, 2, 1, 2, 3],
+        "diagonal": [1, 2],
+        "center": [[3, 0], [4, 1], [5, 1]],
+    }
+    assert tensors["e.weight"]["distribution"] == {
+        "type": "sparse",
+        "std_before": 0.01,
+        "zeros": 4,
+        "shape": [9, 4],
+        "row_axis": 0,
+    }
+    assert tensors["cut.weight"]["distribution"] == {
+        "type": "cut_normal",
+        "location": 0.0,
+        "std_before": 1.0,
+        "low": -2.0,
+        "high": None,
+    }
+    normal = {"type": "normal", "mean": 0.25, "std": 0.5}
+    assert tensors["lstm.bias_ih_l0"]["distribution"] == {
+        "type": "stacked",
+        "laws": [normal, {"type": "constant", "value": 1.0}, normal, normal],
+        "length": 2,
+    }
+
+
+@each_framework
+def test_json_weights_of_structured_laws_are_those_of_the_file(framework: str) -> None:
+    plan = planned(*STRUCTURED, framework=framework)
+
+    document = weights(plan, "measured")
+
+    WeightsAnswer.model_validate(document)
+    for entry, each, summary in zip(document["tensors"], plan.tensors, measured(plan), strict=True):
+        drawn = values(each).astype(np.float64)
+        assert np.array_equal(
+            np.array(entry["data"]).reshape(each.shape).astype(each.parameter.dtype.precision.floating), drawn
+        )
+        assert entry["statistics"]["measured"] == summary._asdict()
+        assert summary.mean == pytest.approx(drawn.mean(), rel=1e-12, abs=1e-12)
+        assert summary.std == pytest.approx(drawn.std(), rel=1e-9, abs=1e-12)
 
 
 def test_json_is_refused_beyond_its_limit_of_values() -> None:

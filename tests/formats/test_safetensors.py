@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
-from math import sqrt
+from math import prod, sqrt
 from typing import Any, Final
 
 import numpy as np
@@ -21,14 +21,18 @@ from hypothesis import strategies as st
 from service.analysis.statistics import expected
 from service.errors import LimitExceeded, Refused
 from service.formats import safetensors as under_test
+from service.formats.laws import law_document
 from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile, StatisticsOption
 from service.limits import Limits
+from service.plan.laws import law_of
 from service.stream.dtypes import DType, widen
 from tests.formats.files import (
     MIXED,
     OPTIONS,
+    STRUCTURED,
     file_of,
     header_of,
+    layer,
     measured,
     metadata_of,
     mixed_file,
@@ -275,6 +279,101 @@ def test_the_metadata_says_how_a_tensor_came_about() -> None:
     }
 
 
+ELEMENTWISE: Final = {"uniform", "normal", "truncated_normal", "cut_normal", "constant"}
+
+
+@each_framework
+@pytest.mark.parametrize("fans", ["exact", "torch", "keras"])
+def test_the_metadata_has_the_law_where_initializer_and_fans_do_not_say_it(framework: str, fans: str) -> None:
+    plan = planned(*STRUCTURED, framework=framework, fans=fans)
+    tensors = metadata_of(SafetensorsFile(plan).header)["tensors"]
+
+    for each in plan.tensors:
+        document = json.loads(rfc8785.dumps(law_document(each.distribution)))
+        described = tensors[each.name]
+        assert described.get("distribution", document) == document
+        if "distribution" not in described:
+            assert document["type"] in ELEMENTWISE
+            assert law_of(each.parameter.initializer, each.parameter.fans) == each.distribution
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_the_metadata_has_an_arrangement_where_an_order_of_axes_is_not_enough(framework: str) -> None:
+    plan = planned(*STRUCTURED, framework=framework)
+    tensors = metadata_of(SafetensorsFile(plan).header)["tensors"]
+
+    arranged = {name for name, described in tensors.items() if "arrangement" in described}
+
+    assert not any({"arrangement", "permutation"} <= set(described) for described in tensors.values())
+    for each in plan.tensors:
+        described = tensors[each.name]
+        canonical = np.arange(prod(each.parameter.canonical_shape)).reshape(each.parameter.canonical_shape)
+        if "permutation" in described:
+            canonical = canonical.transpose(described["permutation"])
+        if each.name not in arranged:
+            assert each.shape == canonical.shape
+            if each.parameter.arrangement:
+                indices = each.parameter.arrangement.indices(0, each.elements)
+                np.testing.assert_array_equal(indices, canonical.reshape(-1))
+    assert arranged if framework == "keras" else not arranged
+
+
+def test_the_metadata_says_how_a_tensor_lies_in_the_canonical_one() -> None:
+    query, _, value, _ = planned(
+        layer("multihead_attention", "a", embed_dim=6, num_heads=2, bias=False, initializer="orthogonal"),
+        framework="keras",
+    ).tensors
+    tensors = metadata_of(whole(file_of(planned(*STRUCTURED, framework="keras"), "none")))["tensors"]
+
+    assert tensors["a.value.kernel"] == {
+        "arrangement": {"axes": [3, 1, 2], "order": None, "part": 2, "shape": None, "view": [3, 2, 3, 6]},
+        "canonical_name": "a.in_proj_weight",
+        "distribution": {
+            "batch_axes": [0],
+            "center": [],
+            "gain": 1,
+            "row_axes": [1],
+            "shape": [3, 6, 6],
+            "type": "orthogonal",
+        },
+        "fan_in": 6,
+        "fan_out": 6,
+        "initializer": "orthogonal",
+    }
+    assert tensors["gru.kernel"]["arrangement"] == {
+        "axes": [2, 0, 1],
+        "order": [1, 0, 2],
+        "part": None,
+        "shape": [3, 6],
+        "view": [3, 2, 3],
+    }
+    assert not np.array_equal(values(query), values(value))
+
+
+@each_option
+@each_framework
+def test_a_file_of_structured_laws_is_the_reference_writers_and_any_range_of_it_is_its_own(
+    statistics: StatisticsOption, framework: str
+) -> None:
+    file = file_of(planned(*STRUCTURED, framework=framework), statistics)
+    raw = whole(file)
+
+    assert raw == written_by_the_reference(file)
+    for start in range(0, len(raw), 997):
+        for length in (1, 7, 500):
+            assert bytes(file.read(start, min(start + length, len(raw)))) == raw[start : start + length]
+
+
+@each_framework
+def test_a_file_of_structured_laws_has_its_length_and_etag_before_it_is_measured(framework: str) -> None:
+    plan = planned(*STRUCTURED, framework=framework)
+    before = SafetensorsFile(plan, "measured")
+
+    after = before.with_measured(measured(plan))
+
+    assert (after.length, after.etag) == (before.length, before.etag)
+
+
 def test_without_statistics_there_are_none() -> None:
     tensors = metadata_of(BYTES["none", "torch"])["tensors"]
 
@@ -407,6 +506,35 @@ def test_the_etag_changes_with_what_the_bytes_depend_on(change: dict[str, Any]) 
 )
 def test_the_etag_is_the_same_for_the_same_specification(same: dict[str, Any]) -> None:
     assert etag(**same) == etag()
+
+
+@pytest.mark.parametrize(
+    ("initializer", "other"),
+    [
+        ("orthogonal", {"type": "orthogonal", "gain": 2}),
+        ("orthogonal", {"type": "orthogonal", "multiplier": 2}),
+        ("orthogonal", "delta_orthogonal"),
+        ("orthogonal", {"type": "orthogonal", "matricisation": "torch"}),
+        ("delta_orthogonal", {"type": "delta_orthogonal", "center": "torch"}),
+        ("dirac", {"type": "dirac", "center": "jax"}),
+        ("dirac", {"type": "dirac", "groups": 1}),
+        ("dirac", {"type": "dirac", "gain": -1}),
+        ("truncated_normal", {"type": "truncated_normal", "high": 2.5}),
+        ("torch_default", "keras_default"),
+        ("torch_default", {"type": "torch_default", "multiplier": 0.5}),
+    ],
+    ids=str,
+)
+def test_the_etag_changes_with_a_structured_law(initializer: Any, other: Any) -> None:
+    subject = layer("conv2d", "c", in_channels=4, out_channels=6, kernel_size=[4, 3], groups=2)
+
+    etags = {
+        SafetensorsFile(planned(subject | {"initializer": each}), statistics).etag
+        for each in (initializer, other)
+        for statistics in ("expected", "none")
+    }
+
+    assert len(etags) == 4
 
 
 def test_the_etag_is_64_hexadecimal_digits_and_the_same_in_every_run() -> None:

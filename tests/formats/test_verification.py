@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidFile
+from service.formats import verification
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.formats.verification import COMPARED_ELEMENTS, Difference, comparisons, open_stored, planned_by_metadata
+from service.limits import Limits
 from service.plan import Plan, TensorPlan
-from tests.formats.files import MIXED, OPTIONS, file_of, header_of, whole
+from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, header_of, layer, metadata_of, whole
 from tests.plan.planned import linear, planned, repeat, tensor
 
 PLAN: Final = planned(*MIXED)
@@ -285,6 +287,364 @@ def test_a_tensor_described_by_nonsense_is_an_invalid_file(path: Path, field: st
 
     with pytest.raises(InvalidFile):
         differences(path)
+
+
+# Structured laws, and the arrangements of Keras.
+
+STRUCTURED_FILES: Final = {framework: file_of(planned(*STRUCTURED, framework=framework)) for framework in FILES}
+STRUCTURED_BYTES: Final = {framework: whole(file) for framework, file in STRUCTURED_FILES.items()}
+
+
+@each_framework
+@pytest.mark.parametrize("fans", ["exact", "torch", "keras"])
+@pytest.mark.parametrize("statistics", OPTIONS)
+def test_a_file_of_structured_laws_is_what_its_metadata_and_its_specification_say(
+    path: Path, statistics: StatisticsOption, framework: str, fans: str
+) -> None:
+    file = file_of(planned(*STRUCTURED, framework=framework, fans=fans, prefix="m."), statistics)
+    path.write_bytes(whole(file))
+
+    assert differences(path) == []
+    assert differences(path, file.plan.tensors) == []
+
+
+@each_framework
+def test_the_metadata_makes_the_laws_and_arrangements_of_the_plan_again(path: Path, framework: str) -> None:
+    path.write_bytes(STRUCTURED_BYTES[framework])
+    file = STRUCTURED_FILES[framework]
+
+    found = {each.name: each for each in planned_by_metadata(open_stored(path))}
+
+    for each in file.plan.tensors:
+        again = found[each.name]
+        assert again.distribution == each.distribution
+        assert again.shape == each.shape
+        assert again.canonical_name == each.canonical_name
+        assert again.parameter.arrangement == each.parameter.arrangement
+
+
+@each_framework
+def test_a_flipped_bit_of_each_structured_tensor_is_found_at_its_index(path: Path, framework: str) -> None:
+    file, raw = STRUCTURED_FILES[framework], bytearray(STRUCTURED_BYTES[framework])
+    indices = {}
+    for segment in file.segments:
+        element = segment.tensor.elements * 2 // 3
+        raw[len(file.header) + segment.start + element * segment.tensor.parameter.dtype.itemsize] ^= 1
+        indices[segment.tensor.name] = [int(place) for place in np.unravel_index(element, segment.tensor.shape)]
+    path.write_bytes(raw)
+
+    for found in (differences(path), differences(path, file.plan.tensors)):
+        assert {each.name: each.reason.partition(": it is ")[0] for each in found} == {
+            name: f"differs first at {index}" for name, index in indices.items()
+        }
+
+
+def test_a_difference_in_a_tensor_of_more_axes_than_numpy_has_is_found_at_its_index(path: Path) -> None:
+    shape = [1] * 68 + [3]
+    limits = Limits(rank=100)
+    raw = bytearray(whole(SafetensorsFile(planned(tensor("w", shape), limits=limits), limits=limits)))
+    raw[-1] ^= 0x80
+    path.write_bytes(raw)
+
+    assert differences(path) == [Difference("w", f"differs first at {[0] * 68 + [2]}: it is -1.0, and should be 1.0")]
+
+
+# Files of a plain, a gated, a part and a structured tensor, whose metadata is then spoiled.
+SPOILED: Final = {
+    "kernel": whole(file_of(planned(linear("fc", 3, 2), framework="keras"))),
+    "gated": whole(file_of(planned(layer("gru", "fc", input_size=3, hidden_size=2, bias=False), framework="keras"))),
+    "part": whole(
+        file_of(planned(layer("multihead_attention", "fc", embed_dim=6, num_heads=2, bias=False), framework="keras"))
+    ),
+    "orthogonal": whole(file_of(planned(tensor("fc", (3, 4), "orthogonal")))),
+    "sparse": whole(file_of(planned(tensor("fc", (3, 4), {"type": "sparse", "sparsity": 0.5})))),
+    "dirac": whole(file_of(planned(tensor("fc", (3, 4, 2), "dirac")))),
+    "joined": whole(
+        file_of(planned(layer("gru", "fc", input_size=3, hidden_size=2, bias_initializer="uniform"), framework="keras"))
+    ),
+}
+TENSORS: Final = {
+    "kernel": "fc.kernel",
+    "gated": "fc.recurrent_kernel",
+    "part": "fc.query.kernel",
+    "joined": "fc.bias",
+}
+HUGE: Final = 2**53 - 1
+
+
+def among(kind: str, field: str, changes: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(kind, field, change) for change in changes]
+
+
+NONSENSE: Final[list[tuple[str, str, dict[str, Any]]]] = [
+    # An arrangement that fits no shape, or not this one.
+    *among(
+        "gated",
+        "arrangement",
+        [
+            {"view": []},
+            {"view": [3, 2]},
+            {"view": [HUGE, HUGE, HUGE]},
+            {"view": [3, 2, HUGE]},
+            {"view": [3, 2, 0]},
+            {"view": [6, 1, 2]},
+            {"view": [3, 2, 2, 1]},
+            {"view": [3, 2, -2]},
+            {"view": "322"},
+            {"axes": []},
+            {"axes": [2, 0]},
+            {"axes": [2, 0, 3]},
+            {"axes": [2, 0, 0]},
+            {"axes": [2, 0, -2]},
+            {"axes": [2, 0, 1, 1]},
+            {"axes": None},
+            {"shape": [6, 2]},
+            {"shape": [2, 7]},
+            {"shape": [12]},
+            {"shape": None},
+            {"shape": [HUGE, HUGE]},
+            {"order": [0]},
+            {"order": [0, 1, 2, 3]},
+            {"order": [0, 0, 1]},
+            {"order": [0, 1, 3]},
+            {"order": [HUGE, 0, 1]},
+            {"order": [0, 1, -1]},
+            {"order": 5},
+            {"part": 0},
+            {"part": 3},
+            {"part": -1},
+            {"part": HUGE},
+            {"part": "one"},
+            {"more": 1},
+        ],
+    ),
+    *among(
+        "part",
+        "arrangement",
+        [
+            {"part": 3},
+            {"part": HUGE},
+            {"part": None},
+            {"order": [0, 1, 2]},
+            {"axes": [3, 0, 1]},
+            {"axes": [3, 1, 2, 0]},
+            {"view": [3, 2, 3]},
+            {"view": [0, 2, 3, 6]},
+            {"view": [2**50, 2, 3, 6], "part": 2**50},
+            {"view": [HUGE, 2, 3, 6, HUGE], "part": HUGE - 1},
+            {"view": [3], "axes": [], "shape": []},
+        ],
+    ),
+    ("kernel", "arrangement", {"view": [2, 3], "axes": [0, 1], "shape": None, "order": None, "part": None}),
+    ("kernel", "arrangement", {"view": [1] * 40 + [2, 3], "axes": [41, *range(41)], "shape": [3, 2]}),
+    # A distribution that is none, or not of this tensor.
+    *among(
+        "orthogonal",
+        "distribution",
+        [
+            {"type": "gamma"},
+            {"type": "sparse"},
+            {"gain": -1},
+            {"gain": "large"},
+            {"gain": 1e39},
+            {"shape": [3, 5]},
+            {"shape": [HUGE, HUGE]},
+            {"shape": [4, 3, 0]},
+            {"shape": [1] * 40 + [3, 4]},
+            {"shape": []},
+            {"shape": None},
+            {"row_axes": [2]},
+            {"row_axes": [0, 0]},
+            {"batch_axes": [0]},
+            {"batch_axes": [-1]},
+            {"center": [[1, 4]]},
+            {"center": [[0, 0]]},
+            {"center": [[2, 0]]},
+            {"center": [1, 0]},
+            {"more": 1},
+        ],
+    ),
+    *among(
+        "sparse",
+        "distribution",
+        [{"zeros": 4}, {"zeros": -1}, {"row_axis": 2}, {"shape": [3, 4, 2]}, {"std_before": 0}],
+    ),
+    *among(
+        "dirac",
+        "distribution",
+        [{"diagonal": [0, 0]}, {"diagonal": [0]}, {"center": [[2, 2]]}, {"shape": [3, 8]}],
+    ),
+    *among(
+        "joined",
+        "distribution",
+        [
+            {"order": [0, 1]},
+            {"order": [0, 1, 1]},
+            {"length": 3},
+            {"length": 0},
+            {"first": {"type": "constant"}},
+            {"first": {"type": "uniform", "low": -1e300, "high": 1e300}},
+            {"second": {"type": "sparse", "std_before": 1, "zeros": 1, "shape": [2, 6], "row_axis": 0}},
+            {"suffix": None},
+        ],
+    ),
+    ("kernel", "distribution", {"type": "stacked", "laws": [], "length": 2}),
+    ("kernel", "distribution", {"type": "stacked", "laws": [5], "length": 2}),
+    ("kernel", "distribution", {"type": "stacked", "laws": [{}], "length": 2}),
+    ("kernel", "distribution", {}),
+    ("kernel", "distribution", {"type": "uniform", "low": 1, "high": 0}),
+    ("kernel", "distribution", {"type": "normal", "mean": 0, "std": 1e300}),
+]
+
+
+@pytest.mark.parametrize(("kind", "field", "change"), NONSENSE, ids=str)
+def test_metadata_whose_arrangement_or_distribution_is_nonsense_is_an_invalid_file(
+    path: Path, kind: str, field: str, change: dict[str, Any]
+) -> None:
+    def spoil(metadata: dict[str, Any]) -> None:
+        described = metadata["tensors"][TENSORS.get(kind, "fc")]
+        described[field] = described.get(field, {}) | change
+
+    path.write_bytes(SPOILED[kind])
+    assert differences(path) == []
+    path.write_bytes(with_metadata(SPOILED[kind], spoil))
+
+    with pytest.raises(InvalidFile, match=r"the metadata of .* cannot be used"):
+        differences(path)
+
+
+@pytest.mark.parametrize("depth", [50, 3000])
+def test_a_distribution_of_many_others_is_an_invalid_file_or_verified(path: Path, depth: int) -> None:
+    raw = whole(file_of(planned(tensor("w", (2,)))))
+    text = '{"type":"stacked","length":2,"laws":[' * depth + '{"type":"constant","value":1}' + "]}" * depth
+    spoiled = rewritten(
+        raw,
+        lambda header: header["__metadata__"].update(
+            xavier=header["__metadata__"]["xavier"].replace(
+                '"initializer":"ones"', f'"initializer":"ones","distribution":{text}'
+            )
+        ),
+    )
+    path.write_bytes(spoiled)
+
+    if depth > 1000:
+        with pytest.raises(InvalidFile):
+            differences(path)
+    else:
+        assert differences(path) == []
+
+
+def test_a_tensor_larger_than_what_is_drawn_whole_by_default_is_an_invalid_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(SPOILED["orthogonal"])
+    monkeypatch.setattr(verification, "Limits", lambda: Limits(whole_elements=12))
+    assert differences(path) == []
+    monkeypatch.setattr(verification, "Limits", lambda: Limits(whole_elements=11))
+
+    with pytest.raises(InvalidFile, match="12 elements"):
+        differences(path)
+
+
+def test_a_part_of_a_whole_that_would_fill_all_memory_is_an_invalid_file(path: Path) -> None:
+    def spoil(metadata: dict[str, Any]) -> None:
+        described = metadata["tensors"]["fc.query.kernel"]
+        described["arrangement"]["view"][0] = 10**12
+        described["distribution"] = {
+            "type": "orthogonal",
+            "gain": 1,
+            "shape": [10**12, 2, 3, 6],
+            "batch_axes": [],
+            "row_axes": [0],
+            "center": [],
+        }
+
+    path.write_bytes(with_metadata(SPOILED["part"], spoil))
+
+    with pytest.raises(InvalidFile, match="drawn whole"):
+        differences(path)
+
+
+def test_a_part_of_a_whole_of_any_size_is_drawn_alone_where_it_can_be(path: Path) -> None:
+    def enlarge(metadata: dict[str, Any]) -> None:
+        metadata["tensors"]["fc.query.kernel"]["arrangement"]["view"][0] = 2**50
+
+    path.write_bytes(with_metadata(SPOILED["part"], enlarge))
+
+    assert differences(path) == []
+
+
+def test_a_part_beyond_what_indices_can_count_is_an_invalid_file(path: Path) -> None:
+    attention = layer("multihead_attention", "fc", embed_dim=64, num_heads=2, bias=False)
+    raw = whole(file_of(planned(attention, framework="keras")))
+
+    def enlarge(metadata: dict[str, Any]) -> None:
+        arrangement = metadata["tensors"]["fc.query.kernel"]["arrangement"]
+        arrangement["view"][0], arrangement["part"] = HUGE, HUGE - 1
+
+    path.write_bytes(with_metadata(raw, enlarge))
+
+    with pytest.raises(InvalidFile, match="arrangement"):
+        differences(path)
+
+
+def test_a_missing_tensor_may_be_described_by_anything(path: Path) -> None:
+    def promise(metadata: dict[str, Any]) -> None:
+        for name, view, axes in (("gone", [9, HUGE], [5]), ("lost", [], [])):
+            arrangement = {"view": view, "axes": axes, "shape": None, "order": None, "part": None}
+            metadata["tensors"][name] = {"initializer": "ones", "arrangement": arrangement}
+
+    path.write_bytes(with_metadata(SPOILED["kernel"], promise))
+
+    try:
+        assert {difference.name for difference in differences(path)} == {"gone", "lost"}
+    except InvalidFile as error:
+        assert "arrangement" in str(error)  # noqa: PT017 - either answer is right
+
+
+values = (
+    st.none()
+    | st.integers(-2, 7)
+    | st.sampled_from([HUGE, 2**31, 2**63, 10**30])
+    | st.lists(st.integers(-1, 7), max_size=4)
+    | st.lists(st.sampled_from([0, 1, HUGE, 2**62]), max_size=4)
+    | st.sampled_from(["", "3", 0.5, 1e300])
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(sorted(SPOILED)), st.data())
+def test_any_changed_number_of_an_arrangement_or_distribution_is_found_invalid_or_different_or_nothing(
+    path: Path, kind: str, data: st.DataObject
+) -> None:
+    def spoil(metadata: dict[str, Any]) -> None:
+        described = metadata["tensors"][TENSORS.get(kind, "fc")]
+        field = data.draw(st.sampled_from(sorted({"arrangement", "distribution", "permutation"} & set(described))))
+        if not isinstance(described[field], dict):
+            described[field] = data.draw(values)
+            return
+        for _ in range(data.draw(st.integers(1, 2))):
+            described[field][data.draw(st.sampled_from(sorted(described[field])))] = data.draw(values)
+
+    path.write_bytes(with_metadata(SPOILED[kind], spoil))
+
+    try:
+        found = differences(path)
+    except InvalidFile:
+        return
+    assert {difference.name for difference in found} <= {TENSORS.get(kind, "fc")}
+
+
+def test_the_spoiled_files_have_an_arrangement_and_a_distribution() -> None:
+    described = {kind: metadata_of(raw)["tensors"][TENSORS.get(kind, "fc")] for kind, raw in SPOILED.items()}
+
+    assert {kind for kind, each in described.items() if "arrangement" in each} == {"gated", "part"}
+    assert {kind for kind, each in described.items() if "distribution" in each} == {
+        "orthogonal",
+        "sparse",
+        "dirac",
+        "joined",
+    }
 
 
 def test_a_law_that_overflows_its_dtype_is_never_verified(path: Path) -> None:

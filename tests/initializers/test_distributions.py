@@ -226,6 +226,42 @@ def test_laws_promise_their_mean_and_deviation(law: Distribution, mean: float, s
 
 
 @each_law
+def test_a_law_of_one_word_an_element_draws_each_alone(law: Distribution) -> None:
+    assert law.held == 0
+
+
+@pytest.mark.parametrize("law", [Uniform(-0.3, 0.3), Uniform(-1.0, 3.0), Uniform(0.25, 0.5)], ids=str)
+@pytest.mark.parametrize("multiplier", [0.5, 4.0, 0.0625])
+def test_a_scaled_uniform_has_its_width_times_the_multiplier_about_the_same_midpoint(
+    law: Uniform, multiplier: float
+) -> None:
+    scaled = law.scaled(multiplier)
+
+    assert scaled.mean == law.mean
+    assert scaled.high - scaled.low == (law.high - law.low) * multiplier
+    assert scaled.std == law.std * multiplier
+
+
+def test_a_uniform_times_one_is_itself_to_the_last_bit() -> None:
+    law = Uniform(-0.1, 0.3)
+
+    assert law.scaled(1) is law
+    assert (0.3 - 0.1) / 2 - (0.3 + 0.1) / 2 != -0.1  # so that it would be another by the formula
+
+
+def test_a_uniform_about_0_stays_about_0() -> None:
+    law = Uniform(-0.1, 0.1).scaled(1 / 3)
+
+    assert (law.low, law.high) == (-(0.1 * (1 / 3)), 0.1 * (1 / 3))
+
+
+def test_a_scaled_uniform_keeps_the_pattern() -> None:
+    one, eight = (drawn(law, range(1000), DType.F32) for law in (Uniform(-0.3, 0.3), Uniform(-0.3, 0.3).scaled(8)))
+
+    np.testing.assert_array_equal(eight, one * np.float32(8))
+
+
+@each_law
 @each_dtype
 def test_what_a_law_promises_is_finite_wherever_it_fits(law: Distribution, dtype: DType) -> None:
     assert law.fits(dtype)
