@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SECONDS ?= 120
 
-.PHONY: serve test exhaustive bench lock generated clean
+.PHONY: serve test exhaustive bench soak lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
@@ -24,6 +25,10 @@ bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 generated: $(VENV)/serve.done ## write the OpenAPI document and the README's table of settings
 	$(BIN)/python -m service openapi > openapi/openapi.json
 	$(BIN)/python -m service.settings
+
+soak: $(VENV)/test.done ## minutes of mixed load: errors, latencies, memory (SECONDS=120)
+	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS)
+	$(BIN)/python benchmarks/soak.py --memory
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -15,10 +15,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
 MI = 1 << 20
 GI = 1 << 30
+START_SECONDS = 60
+END_SECONDS = 30
+BY_THE_CLOCK = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.alarm(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])",
+)
+"""Becomes the command that follows, which a signal ends after so many seconds."""
 
 
 def alternately(contenders: Mapping[str, Callable[[], float]], runs: int) -> dict[str, float]:
@@ -49,10 +58,16 @@ def tensor_spec(nbytes: int, initializer: object) -> bytes:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its port and its process."""
+    """A running server: its port, its process, and the file of its log."""
 
     port: int
-    pid: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self.process.pid
 
     def memory(self, field: str) -> float:
         """VmRSS or VmHWM of the process, in MB."""
@@ -61,17 +76,34 @@ class Server:
 
 
 @contextmanager
-def server(command: list[str]) -> Iterator[Server]:
-    """A server process on a free port of the loopback, ended at the end."""
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+def server(command: list[str], most_seconds: int = 3600) -> Iterator[Server]:
+    """A server process on a free port of the loopback, ended at the end, or by the clock should nobody be left."""
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as written:
+            process = subprocess.Popen([*BY_THE_CLOCK, str(most_seconds), *command], cwd=ROOT, stderr=written)
+        try:
+            yield Server(_port(process, log), process, log)
+        finally:
+            _end(process)
+
+
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """The port that the log of a server names, once it does."""
+    end = time.monotonic() + START_SECONDS
+    while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())):
+        if process.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"the server does not start: {log.read_text()}")
+        time.sleep(0.01)
+    return int(found[1])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
     try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                yield Server(int(found[1]), process.pid)
-                break
-    finally:
-        process.send_signal(signal.SIGTERM)
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
         process.wait()
 
 

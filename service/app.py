@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__
-from service.api import catalogue, docs, operations, plans, problems, weights
+from service.api import catalogue, docs, metrics, operations, plans, problems, weights
+from service.api.access import ACCEPTED, EXPOSED, HEALTH, METRICS, Access
+from service.api.admission import Admission, Budget
+from service.api.connections import Caps
 from service.api.documentation import build_document
-from service.api.services import Services
+from service.api.observation import Observation
+from service.api.services import Planning, Services
 from service.delivery import DrawingPool
 from service.memory import keep_freed_memory
 from service.settings import Settings
 
+SWITCH_SECONDS: Final = 0.0005
+"""How long the event loop waits for the interpreter's lock while planning has it; Python's own 5 ms add up."""
 DESCRIPTION = (
     "Initial weights that are right, and the same everywhere, for ever: a specification and a seed in, weights out."
 )
@@ -42,19 +52,61 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part.router)
     docs.install(app)
     problems.install(app)
+    if settings.metrics != "off":
+        app.include_router(metrics.router)
+    app.add_middleware(
+        Access, keys=settings.keys, open_paths=HEALTH | ({METRICS} if settings.metrics == "open" else set())
+    )
+    _open_to_pages(app, settings.origins)
+    app.add_middleware(Observation)
     app.openapi = partial(build_document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
 
 
+def _open_to_pages(app: FastAPI, origins: Sequence[str]) -> None:
+    """Let pages of other origins read answers, where there are any."""
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=ACCEPTED,
+            expose_headers=EXPOSED,
+        )
+
+
 @asynccontextmanager
-async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str, Caps]]:
     keep_freed_memory()
-    services = Services(DrawingPool(settings.threads), settings.limits, settings.max_body_bytes)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()  # what is there now stays, and need not be looked at again
+    services = Services(
+        DrawingPool(settings.threads),
+        settings.limits,
+        settings.max_body_bytes,
+        Planning(),
+        Admission(settings.max_streams, settings.max_queue),
+        Budget(settings.bytes_per_minute),
+    )
     await asyncio.to_thread(services.check_platform)
     if services.broken is not None:
         logging.getLogger("xavier").critical("no weights are served: %s", services.broken)
     app.state.services = services
     try:
-        yield
+        yield {"caps": _caps(settings)}
     finally:
+        services.planning.close()
         services.pool.close()
+
+
+def _caps(settings: Settings) -> Caps:
+    return Caps(
+        connections=settings.max_connections,
+        url_bytes=settings.max_url_bytes,
+        header_bytes=settings.max_request_header_bytes,
+        header_fields=settings.max_request_headers,
+        body_bytes=settings.max_body_bytes,
+        receive_seconds=settings.receive_seconds,
+        stall_seconds=settings.stall_seconds,
+    )

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final, NoReturn, TypeVar, get_args
 from urllib.request import ProxyHandler, build_opener
 
 import click
@@ -26,8 +27,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from service import __version__
 from service.api.connections import Connection
 from service.api.documentation import document_text
+from service.api.observation import log_config
 from service.app import create_app
-from service.delivery import DrawingPool
+from service.delivery import DrawingPool, Task
 from service.errors import BrokenPlatform, InvalidFile, Refused, XavierError
 from service.formats.documents import plan_document, statistics_document
 from service.formats.safetensors import SafetensorsFile
@@ -90,7 +92,8 @@ def cli() -> None:
 
 def _settings_options(command: Command) -> Command:
     for name, field in reversed(Settings.model_fields.items()):
-        kind = str if field.annotation is str else int
+        choices = get_args(field.annotation)
+        kind = click.Choice(choices) if choices else str if field.annotation is str else int
         text = f"{field.description} [XAVIER_{name.upper()}; {'cores' if field.default_factory else field.default}]"
         command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text)(command)
     return command
@@ -99,23 +102,46 @@ def _settings_options(command: Command) -> Command:
 @cli.command()
 @_settings_options
 def serve(**flags: Any) -> None:
-    """Serve HTTP until SIGTERM or Ctrl-C. Every option is an environment variable, too."""
-    settings = _settings(**{name: value for name, value in flags.items() if value is not None})
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=Connection,
-        ws="none",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
+    """Serve HTTP until SIGTERM or Ctrl-C. Every option is an environment variable, too.
+
+    Exit status: 143 after SIGTERM and 130 after Ctrl-C, both after running answers had their time; 3 where it could
+    not start.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = _settings(**given)
+    if settings.workers == 1:
+        _serve_alone(settings)
+    else:
+        os.environ.update({f"XAVIER_{name.upper()}": str(value) for name, value in given.items()})
+        _serve_together(settings)
+
+
+def _serve_alone(settings: Settings) -> None:
     try:
-        uvicorn.Server(config).run()
+        uvicorn.Server(uvicorn.Config(create_app(settings), **_server(settings))).run()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _serve_together(settings: Settings) -> None:
+    """Several processes on one socket; the workers read the environment, and count into files of one folder."""
+    with TemporaryDirectory(prefix="xavier-metrics-") as folder:
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        uvicorn.run("service.app:create_app", factory=True, workers=settings.workers, **_server(settings))
+
+
+def _server(settings: Settings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "loop": "uvloop",
+        "http": Connection,
+        "ws": "none",
+        "access_log": False,
+        "server_header": False,
+        "log_config": log_config(),
+        "timeout_graceful_shutdown": settings.shutdown_seconds,
+    }
 
 
 @cli.command()
@@ -174,7 +200,7 @@ def verify(file: Path, spec: BinaryIO | None) -> None:
     planned = _plan(spec, None, None).tensors if spec else planned_by_metadata(stored)
     differing: dict[str, str] = {}
     with _pool() as pool:
-        for difference in pool.ordered(comparisons(stored, planned)):
+        for difference in pool.ordered(map(Task, comparisons(stored, planned))):
             if difference and difference.name not in differing:
                 differing[difference.name] = difference.reason
                 click.echo(f"{difference.name} {difference.reason}")

@@ -8,6 +8,9 @@
     │   ├── InvalidOption    an option beside the specification, such as a query parameter
     │   └── LimitExceeded    a specification larger than this server's limits
     ├── InvalidFile          a file that is not safetensors, or not one of ours
+    ├── TurnedAway           a request that may come back after some seconds
+    │   ├── Busy             as many answers are being drawn, and waited for, as may be
+    │   └── OverBudget       the caller has had the bytes that it may have for now
     └── BrokenPlatform       this machine does not compute the stream's known answers
 
 There is no HTTP here: `service.api.problems` maps each to a status, `service.cli` to an exit code.
@@ -40,6 +43,26 @@ class InvalidFile(XavierError):
 
 class BrokenPlatform(XavierError):
     """This machine does not compute the stream's known answers; no weights may come from it."""
+
+
+class TurnedAway(XavierError):
+    """A request that may come back.
+
+    Attributes:
+        seconds: after how long.
+    """
+
+    def __init__(self, message: str, seconds: int = 5) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Busy(TurnedAway):
+    """As many answers are being drawn, and waited for, as may be."""
+
+
+class OverBudget(TurnedAway):
+    """The caller has had the bytes that it may have for now."""
 
 
 @dataclass(frozen=True, slots=True)

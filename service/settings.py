@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +13,7 @@ from service.limits import Limits
 
 _DEFAULTS = Limits()
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 def _cores() -> int:
@@ -26,11 +27,39 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: Positive = Field(default=1, description="Processes that serve, each with threads of its own.")
     threads: Positive = Field(default_factory=_cores, description="Threads that draw; the default is one a core.")
+    max_streams: Positive = Field(default=32, description="Answers that draw at once; they share the threads.")
+    max_queue: NotNegative = Field(
+        default=256, description="Answers that may wait for others to be drawn; more get 503 with Retry-After."
+    )
+    bytes_per_minute: NotNegative = Field(
+        default=0, description="Bytes that a key, or else an address, may have in a minute; 0 for any number."
+    )
+    api_keys: str = Field(default="", description="Bearer keys, separated by commas; empty lets everybody in.")
+    api_keys_file: str = Field(default="", description="A file with more keys, one a line.")
+    cors_origins: str = Field(
+        default="", description="Origins whose pages may read answers, separated by commas; * for all."
+    )
+    metrics: Literal["open", "key", "off"] = Field(
+        default="open", description="Whether /metrics is open, asks for a key like everything else, or is off."
+    )
     shutdown_seconds: Positive = Field(
         default=8, description="How long running answers may go on after SIGTERM or Ctrl-C, in seconds."
     )
     max_body_bytes: Positive = Field(default=4 << 20, description="Largest request body, in bytes.")
+    max_connections: Positive = Field(default=1000, description="Most connections at once; others get 503.")
+    max_url_bytes: Positive = Field(default=16 << 10, description="Longest address of a request, in bytes.")
+    max_request_header_bytes: Positive = Field(
+        default=32 << 10, description="Most bytes of a request's header fields together."
+    )
+    max_request_headers: Positive = Field(default=100, description="Most header fields of a request.")
+    receive_seconds: Positive = Field(
+        default=10, description="How long the header of a request may take to arrive, and then its body, in seconds."
+    )
+    stall_seconds: Positive = Field(
+        default=60, description="How long the reader of an answer may take nothing before it is cut off, in seconds."
+    )
     max_file_bytes: Positive = Field(default=_DEFAULTS.file_bytes, description="Most bytes of tensors in a file.")
     max_tensors: Positive = Field(default=_DEFAULTS.tensors, description="Most tensors in a file.")
     max_header_bytes: Positive = Field(
@@ -41,9 +70,26 @@ class Settings(BaseSettings):
     max_name_bytes: Positive = Field(default=_DEFAULTS.name_bytes, description="Longest tensor name, in UTF-8 bytes.")
     max_whole_elements: Positive = Field(
         default=_DEFAULTS.whole_elements,
-        description="Most elements of a tensor that must be drawn whole: orthogonal, sparse; 8 bytes of memory each.",
+        description="Most elements of a tensor that must be drawn whole (orthogonal, sparse); 30 bytes of memory each.",
     )
     max_json_values: Positive = Field(default=_DEFAULTS.json_values, description="Most values in a JSON answer.")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The bearer keys, of the setting and of the file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        listed = self.api_keys.split(",")
+        if self.api_keys_file:
+            listed += Path(self.api_keys_file).read_text().splitlines()
+        return tuple(key.strip() for key in listed if key.strip())
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose pages may read answers."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
     def limits(self) -> Limits:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.api.documentation import json_answer, problems
-from service.api.negotiation import JSON, require_json
+from service.api.negotiation import JSON, JsonOnly
 from service.spec import catalogue
 from service.spec.answers import InitializerCatalogue, LayerCatalogue, NonlinearityCatalogue
 
@@ -18,7 +18,7 @@ LAYERS: Final = catalogue.layer_catalogue()
 NONLINEARITIES: Final = catalogue.nonlinearity_catalogue()
 
 
-router = APIRouter(tags=["catalogue"], dependencies=[Depends(require_json)], default_response_class=Response)
+router = APIRouter(tags=["catalogue"], dependencies=[JsonOnly], default_response_class=Response)
 
 
 def _described(model: type[BaseModel], whole: BaseModel, description: str) -> dict[int | str, dict[str, Any]]:

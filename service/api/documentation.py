@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.analysis.statistics import batches, measure, summarise
 from service.api.problems import MEDIA_TYPE, describe, kind_of, problem, title_of
-from service.errors import BrokenPlatform, MalformedDocument, Refused, UnknownPermalink
+from service.errors import BrokenPlatform, MalformedDocument, OverBudget, Refused, UnknownPermalink
 from service.formats.documents import file_path, plan_document, statistics_document, weights_json
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
@@ -44,6 +45,9 @@ WRONG_SPEC: Final = {
         {"type": "conv2d", "name": "conv1", "in_channels": 3, "out_channels": 8, "kernel_size": 0, "biass": False}
     ],
 }
+EVERYWHERE: Final = (400, 401, 408, 414, 417, 431, 503)
+"""What any request may be answered, before it reaches its operation: bad HTTP, no key, too slow, too long, too many."""
+KEYS: Final = {"type": "http", "scheme": "bearer", "description": "Asked for where the server has keys."}
 _ANSWERS: Final = [model for model in vars(answers).values() if isinstance(model, type) and issubclass(model, Wire)]
 
 
@@ -142,13 +146,19 @@ def _problem(status: int) -> dict[str, Any]:
 def _problem_examples() -> dict[int, dict[str, Any]]:
     return {
         400: describe(_error(b'{"seed": NaN}')),
+        401: _refusal(401, "send a key: Authorization: Bearer KEY"),
         404: describe(UnknownPermalink("the permalink does not decode: Incorrect padding")),
         406: _refusal(406, "this resource comes as application/json"),
+        408: _refusal(408, "a request must arrive within 10 seconds"),
         412: _refusal(412, "the bytes at this address have another ETag"),
         413: _refusal(413, "a request body may have at most 4194304 bytes"),
+        414: _refusal(414, "at most 16384 bytes of address"),
         415: _refusal(415, "send the specification as application/json, which is always UTF-8"),
         416: _refusal(416, "the file has 624 bytes"),
+        417: _refusal(417, "the only expectation that is met is 100-continue"),
         422: describe(_error(json.dumps(WRONG_SPEC).encode())),
+        429: describe(OverBudget("at most 1000000 bytes a minute; 0 are left, and this asks for 624", 60)),
+        431: _refusal(431, "at most 100 header fields of 32768 bytes in all"),
         503: describe(BrokenPlatform("subnormal numbers of 32 bits are flushed to zero")),
     }
 
@@ -172,9 +182,19 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         document = FastAPI.openapi(app)
         modes = [(ModelSpec, "validation"), *((model, "serialization") for model in _ANSWERS)]
         _, schemas = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # modes are literals
-        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(schemas["$defs"])
+        components["securitySchemes"] = {"key": KEYS}
+        document["security"] = [{}, {"key": []}]
+        for operation in _operations(document):
+            missing = {str(status) for status in EVERYWHERE} - operation["responses"].keys()
+            operation["responses"] |= {status: _problem(int(status)) for status in sorted(missing)}
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return (operation for operations in document["paths"].values() for operation in operations.values())
 
 
 def document_text(app: FastAPI) -> str:

@@ -6,27 +6,43 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.api import metrics
+from service.api.admission import Admission
 from service.api.conditionals import Selection
-from service.api.services import Services
+from service.api.services import Services, caller_of
 from service.formats.documents import file_path
 from service.formats.safetensors import SafetensorsFile
 
 MEDIA_TYPE: Final = "application/octet-stream"
-FOREVER: Final = "public, max-age=31536000, immutable, no-transform"
+FOREVER: Final = "max-age=31536000, immutable, no-transform"
 MOST_IN_HEADER: Final = 2048
 """Characters of a permalink that a header field carries."""
 
 
 class Download(StreamingResponse):
-    """A stream that is closed as soon as the client leaves, whatever it was waiting for."""
+    """A stream that begins when there is a place for it, and is closed as soon as the client leaves.
+
+    Args:
+        chunks: what is sent.
+        status: 200 or 206.
+        headers: with the length.
+        admission: the places of those who draw.
+    """
 
     body_iterator: AsyncGenerator[memoryview, None]
+
+    def __init__(
+        self, chunks: AsyncGenerator[memoryview, None], status: int, headers: dict[str, str], admission: Admission
+    ) -> None:
+        super().__init__(chunks, status, headers)
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; only a shutdown that has waited long enough cancels this, and uvicorn then cuts the connection."""
@@ -34,10 +50,15 @@ class Download(StreamingResponse):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        """Send the head and every chunk; uvicorn holds us back while the client does not take them."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self.body_iterator) as chunks:
+        """Send the head and every chunk; uvicorn holds us back while the client does not take them.
+
+        Raises:
+            Busy: there is no place, nor one in the queue; nothing was sent.
+        """
+        async with aclosing(self.body_iterator) as chunks, self._admission.place():
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for chunk in chunks:
+                metrics.DRAWN.inc(len(chunk))
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -61,7 +82,13 @@ class Offer:
 
 def offer(request: Request, file: SafetensorsFile) -> Offer:
     """A file as it is offered to a request."""
+    request.state.digest = file.plan.digest
     return Offer(file, _file_headers(request, file))
+
+
+def kept_for_ever(request: Request) -> str:
+    """What caches may do with bytes that never change; those that a key was asked for are its holder's alone."""
+    return f"private, {FOREVER}" if hasattr(request.state, "caller") else f"public, {FOREVER}"
 
 
 async def deliver(request: Request, services: Services, offered: Offer, selection: Selection) -> Response:
@@ -79,9 +106,10 @@ async def deliver(request: Request, services: Services, offered: Offer, selectio
     services.require_platform()
     if file.needs_measuring(selection.start):
         measured = await services.measure(file.plan, request)
-        file = await asyncio.to_thread(file.with_measured, measured)
+        file = await services.planned(request, 0, partial(file.with_measured, measured))
+    services.budget.take(caller_of(request.scope), selection.stop - selection.start)
     chunks = services.pool.stream(file, selection.start, selection.stop)
-    return Download(chunks, selection.status, headers)
+    return Download(chunks, selection.status, headers, services.admission)
 
 
 def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
@@ -92,7 +120,7 @@ def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
         "Content-Disposition": 'attachment; filename="model.safetensors"',
         "ETag": f'"{file.etag}"',
         "Accept-Ranges": "bytes",
-        "Cache-Control": FOREVER if by_address else "no-transform",
+        "Cache-Control": kept_for_ever(request) if by_address else "no-transform",
         "X-Content-Type-Options": "nosniff",
     }
     if not by_address:

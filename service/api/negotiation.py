@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import isnan
 from typing import Final
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from service.api.problems import RequestRefused
 
@@ -16,6 +16,14 @@ JSON: Final = "application/json"
 def require_json(request: Request) -> None:
     """Refuse who does not take JSON, for resources that have nothing else."""
     choose(request, [JSON])
+
+
+async def _require_json(request: Request) -> None:
+    require_json(request)
+
+
+JsonOnly: Final = Depends(_require_json)
+"""`require_json` as a dependency; a coroutine, as FastAPI runs plain functions in a thread each."""
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:

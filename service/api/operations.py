@@ -6,12 +6,12 @@ import platform
 from dataclasses import asdict
 from importlib.metadata import version
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from service import __version__
 from service.api.documentation import json_answer, problems
-from service.api.negotiation import JSON, require_json
+from service.api.negotiation import JSON, JsonOnly
 from service.api.services import Shared
 from service.limits import Limits
 from service.spec.answers import Info, Status
@@ -64,7 +64,7 @@ async def is_ready(services: Shared) -> Response:
     operation_id="getInfo",
     summary="Versions and limits",
     responses=json_answer(Info, _info(2, Limits(), {"python": "3.12.0"}), "What runs here.") | problems(406),
-    dependencies=[Depends(require_json)],
+    dependencies=[JsonOnly],
 )
 async def get_info(services: Shared) -> Response:
     """The stream version decides the bytes; the library versions do not, and are told for reports."""

@@ -51,7 +51,7 @@ class WeightsOptions(FileOptions):
     )
 
 
-def _not_repeated(request: Request) -> None:
+async def _not_repeated(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

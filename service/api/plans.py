@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 import orjson
 from fastapi import APIRouter, Request
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from service.api.bodies import read_body
 from service.api.documentation import SPEC_BODY, plan_answer, problems, statistics_answer
-from service.api.downloads import FOREVER
+from service.api.downloads import kept_for_ever
 from service.api.negotiation import JSON, require_json
 from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, SpecQuery
 from service.api.services import Services, Shared
@@ -36,7 +36,8 @@ async def plan_weights(request: Request, services: Shared, options: FileQuery) -
     """Every tensor with its names, shape, fans, law and place in the file; totals, digest and permalink."""
     require_json(request)
     raw = await read_body(request, services.max_body_bytes)
-    return Response(await asyncio.to_thread(_planned, request, services, raw, options), media_type=JSON)
+    answer = await services.planned(request, len(raw), partial(_planned, request, services, raw, options))
+    return Response(answer, media_type=JSON)
 
 
 @router.post(
@@ -44,7 +45,7 @@ async def plan_weights(request: Request, services: Shared, options: FileQuery) -
     operation_id="measureStatistics",
     summary="Measured statistics beside expected, without the weights",
     dependencies=[OnceOnly],
-    responses=statistics_answer() | problems(400, 406, 413, 415, 422, 503),
+    responses=statistics_answer() | problems(400, 406, 413, 415, 422, 429, 503),
     openapi_extra=SPEC_BODY,
     response_class=Response,
 )
@@ -52,7 +53,9 @@ async def measure_statistics(request: Request, services: Shared, options: SpecQu
     """Draws every value and keeps none; the numbers too are the same on every machine."""
     require_json(request)
     raw = await read_body(request, services.max_body_bytes)
-    plan = await asyncio.to_thread(lambda: make_plan(options.applied_to(read_spec(raw)), services.limits))
+    plan = await services.planned(
+        request, len(raw), lambda: make_plan(options.applied_to(read_spec(raw)), services.limits)
+    )
     return await _measured(request, services, plan, {})
 
 
@@ -61,23 +64,29 @@ async def measure_statistics(request: Request, services: Shared, options: SpecQu
     operation_id="getStatistics",
     summary="Measured statistics of a permalink",
     dependencies=[OnceOnly],
-    responses=statistics_answer() | problems(404, 406, 422, 503),
+    responses=statistics_answer() | problems(404, 406, 422, 429, 503),
     response_class=Response,
 )
 async def get_statistics(request: Request, services: Shared, permalink: Permalink, options: SpecQuery) -> Response:
     """The same as by POST, at an address that never changes."""
     require_json(request)
-    plan = await asyncio.to_thread(lambda: make_plan(options.applied_to(decode_permalink(permalink)), services.limits))
-    return await _measured(request, services, plan, {"Cache-Control": FOREVER})
+    plan = await services.planned(
+        request, len(permalink), lambda: make_plan(options.applied_to(decode_permalink(permalink)), services.limits)
+    )
+    return await _measured(request, services, plan, {"Cache-Control": kept_for_ever(request)})
 
 
 def _planned(request: Request, services: Services, raw: bytes, options: FileOptions) -> bytes:
     file = open_file(read_spec(raw), options, services.limits)
+    request.state.digest = file.plan.digest
     return orjson.dumps(plan_document(file, request.scope.get("root_path", "")))
 
 
 async def _measured(request: Request, services: Services, plan: Plan, headers: dict[str, str]) -> Response:
     services.require_platform()
+    request.state.digest = plan.digest
     measured = await services.measure(plan, request)
-    content = await asyncio.to_thread(lambda: orjson.dumps(statistics_document(plan, measured)))
+    content = await services.planned(
+        request, len(plan.canonical), lambda: orjson.dumps(statistics_document(plan, measured))
+    )
     return Response(content, media_type=JSON, headers=headers)

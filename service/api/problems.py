@@ -17,15 +17,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from service.api import metrics
 from service.errors import (
     BrokenPlatform,
+    Busy,
     Fault,
     InvalidFile,
     InvalidOption,
     InvalidSpec,
     LimitExceeded,
     MalformedDocument,
+    OverBudget,
     Refused,
+    TurnedAway,
     UnknownPermalink,
     XavierError,
 )
@@ -43,6 +47,8 @@ STATUSES: Final[Mapping[type[XavierError], int]] = {
     LimitExceeded: 422,
     InvalidFile: 422,
     BrokenPlatform: 503,
+    Busy: 503,
+    OverBudget: 429,
 }
 """The status of every error that a request can end in."""
 
@@ -53,7 +59,17 @@ _KINDS: Final[Mapping[type[XavierError], tuple[str, str]]] = {
     InvalidOption: ("invalid-option", "A query parameter is not valid"),
     LimitExceeded: ("limit-exceeded", "The specification is larger than this server allows"),
     InvalidFile: ("invalid-file", "The file is not one of this service"),
+    Busy: ("busy", "Too many answers are being drawn"),
+    OverBudget: ("over-budget", "The budget of bytes is used up"),
     BrokenPlatform: ("broken-platform", "This machine does not compute the stream's known answers"),
+}
+EVERY_METHOD: Final = "GET, HEAD, OPTIONS, POST"
+"""What the server as a whole takes."""
+_RENAMED: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
 }
 _log = logging.getLogger("xavier")
 
@@ -64,8 +80,7 @@ class RequestRefused(HTTPException):
 
 def title_of(status: int) -> str:
     """The name of a status in RFC 9110; Python's own names of some changed with its versions."""
-    renamed = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
-    return renamed.get(status, HTTPStatus(status).phrase)
+    return _RENAMED.get(status, HTTPStatus(status).phrase)
 
 
 def kind_of(title: str) -> str:
@@ -81,6 +96,7 @@ def problem(status: int, kind: str, title: str, detail: str | None = None, **mem
 
 def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """A problem document as an answer."""
+    metrics.REFUSALS.labels(document["type"].removeprefix(TYPE_PREFIX)).inc()
     content = json.dumps(document, ensure_ascii=False).encode()
     return Response(content, document["status"], {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 
@@ -114,12 +130,15 @@ def _fault(fault: Fault, error: Refused) -> dict[str, str]:
 
 async def _on_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, XavierError)
-    return problem_response(describe(error))
+    headers = {"Retry-After": str(error.seconds)} if isinstance(error, TurnedAway) else None
+    return problem_response(describe(error), headers)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = _allowed(request, error) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    if request.method == "OPTIONS" and (headers or request.url.path == "/"):
+        return Response(status_code=204, headers={"Allow": EVERY_METHOD} | dict(headers or {}))
     title = title_of(error.status_code)
     kind = kind_of(title)
     detail = error.detail if error.detail != title else None

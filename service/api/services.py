@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from service.analysis.statistics import Summary
+from service.api import metrics
+from service.api.admission import Admission, Budget
 from service.delivery import DrawingPool
 from service.errors import BrokenPlatform
 from service.limits import Limits
 from service.plan import Plan
 
 Result = TypeVar("Result")
+LARGE: Final = 32 << 10
+"""Bytes of a specification, as it came, from which it is planned in a lane of its own."""
+
+
+class Planning:
+    """Two threads for what is pure Python, one of them for large requests; more would keep the lock from the loop."""
+
+    def __init__(self) -> None:
+        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix=f"plan {size}") for size in ("small", "large")]
+
+    async def run(self, size: int, work: Callable[[], Result]) -> Result:
+        """The result of some work, by the size of the request; it is not begun if the caller is cancelled before."""
+        return await asyncio.wrap_future(self._lanes[size > LARGE].submit(work))
+
+    def close(self) -> None:
+        """Let the threads end; what was not begun is dropped."""
+        for lane in self._lanes:
+            lane.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
@@ -27,12 +49,18 @@ class Services:
         pool: the threads that draw.
         limits: how large a specification may be.
         max_body_bytes: how large a request body may be.
+        planning: the threads that plan.
+        admission: the places of those who draw.
+        budget: what callers may have.
         broken: why no weights may be drawn here; None once the known answers came out right.
     """
 
     pool: DrawingPool
     limits: Limits
     max_body_bytes: int
+    planning: Planning
+    admission: Admission
+    budget: Budget
     broken: str | None = "the known answers have not been checked yet"
 
     def check_platform(self) -> None:
@@ -48,9 +76,39 @@ class Services:
         if self.broken is not None:
             raise BrokenPlatform(self.broken)
 
+    async def planned(self, request: Request, size: int, work: Callable[[], Result]) -> Result:
+        """The result of some planning, dropped if the client leaves before it begins. The body must have been read."""
+        return await while_connected(request, self.planning.run(size, work))
+
     async def measure(self, plan: Plan, request: Request) -> Sequence[Summary]:
         """The measured statistics of a plan; stops when the client leaves."""
-        return await while_connected(request, self.pool.measure(plan))
+        return await self.drawn(request, plan.nbytes, self.pool.measure, plan)
+
+    async def drawn(
+        self, request: Request, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object
+    ) -> Result:
+        """What some drawing gives, once there is a place for it; stops when the client leaves.
+
+        Args:
+            request: whose body must have been read.
+            nbytes: what is taken off the caller's budget.
+            draw: draws.
+            arguments: of `draw`.
+        """
+        self.budget.take(caller_of(request.scope), nbytes)
+        return await while_connected(request, self._in_place(nbytes, draw, *arguments))
+
+    async def _in_place(self, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
+        async with self.admission.place():
+            result = await draw(*arguments)
+        metrics.DRAWN.inc(nbytes)
+        return result
+
+
+def caller_of(scope: Scope) -> str:
+    """Who asks: the number of a key where keys are asked for, or else an address."""
+    address = scope["client"][0] if scope.get("client") else "nowhere"
+    return str(scope.get("state", {}).get("caller", address))
 
 
 async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
@@ -76,7 +134,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
     return services

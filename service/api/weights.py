@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 from fastapi import APIRouter, Request
@@ -15,7 +14,8 @@ from service.api.documentation import SPEC_BODY, problems, weights_answers
 from service.api.downloads import MEDIA_TYPE, deliver, offer
 from service.api.negotiation import JSON
 from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
-from service.api.services import Services, Shared, while_connected
+from service.api.services import Services, Shared
+from service.delivery import Task, wholes
 from service.formats.documents import check_json_size, weights_json
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
@@ -38,7 +38,7 @@ def open_file(spec: ModelSpec, options: FileOptions, limits: Limits) -> Safetens
     operation_id="initializeWeights",
     summary="Initialize the weights of a specification",
     dependencies=[OnceOnly],
-    responses=weights_answers() | problems(400, 406, 413, 415, 422, 503),
+    responses=weights_answers() | problems(400, 406, 413, 415, 422, 429, 503),
     openapi_extra=SPEC_BODY,
     response_class=Response,
 )
@@ -48,9 +48,11 @@ async def initialize_weights(request: Request, services: Shared, options: Weight
     raw = await read_body(request, services.max_body_bytes)
     services.require_platform()
     if as_json:
-        file = await asyncio.to_thread(lambda: open_file(read_spec(raw), options, services.limits))
+        file = await services.planned(request, len(raw), lambda: open_file(read_spec(raw), options, services.limits))
         return await _json_answer(request, services, file, options)
-    offered = await asyncio.to_thread(lambda: offer(request, open_file(read_spec(raw), options, services.limits)))
+    offered = await services.planned(
+        request, len(raw), lambda: offer(request, open_file(read_spec(raw), options, services.limits))
+    )
     return await deliver(request, services, offered, Selection(200, 0, offered.file.length))
 
 
@@ -59,7 +61,7 @@ async def initialize_weights(request: Request, services: Shared, options: Weight
     operation_id="getWeights",
     summary="The weights of a permalink, or a range of their bytes",
     dependencies=[OnceOnly],
-    responses=weights_answers(by_address=True) | problems(404, 406, 412, 416, 422, 503),
+    responses=weights_answers(by_address=True) | problems(404, 406, 412, 416, 422, 429, 503),
     response_class=Response,
 )
 @router.head(
@@ -73,8 +75,10 @@ async def initialize_weights(request: Request, services: Shared, options: Weight
 async def get_weights(request: Request, services: Shared, permalink: Permalink, options: FileQuery) -> Response:
     """Bytes that never change: single ranges, If-Range, If-Match and If-None-Match are served."""
     negotiation.choose(request, [MEDIA_TYPE])
-    offered = await asyncio.to_thread(
-        lambda: offer(request, open_file(decode_permalink(permalink), options, services.limits))
+    offered = await services.planned(
+        request,
+        len(permalink),
+        lambda: offer(request, open_file(decode_permalink(permalink), options, services.limits)),
     )
     selection = conditionals.select(request.method, request.headers, offered.headers["ETag"], offered.file.length)
     return await deliver(request, services, offered, selection)
@@ -90,8 +94,9 @@ async def _json_answer(
     request: Request, services: Services, file: SafetensorsFile, options: WeightsOptions
 ) -> Response:
     check_json_size(file.plan, services.limits)
+    request.state.digest = file.plan.digest
     statistics = options.statistics or "measured"  # the values are at hand, so measuring them costs little
     measured = await services.measure(file.plan, request) if statistics == "measured" else None
     draw = partial(weights_json, file.plan, measured, statistics, options.encoding)
-    content = await while_connected(request, services.pool.run(draw))
+    content = await services.drawn(request, file.plan.nbytes, services.pool.run, Task(draw, wholes(file.plan.tensors)))
     return Response(content, media_type=JSON, headers={"Vary": "Accept", "X-Content-Type-Options": "nosniff"})

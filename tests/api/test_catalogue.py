@@ -7,11 +7,11 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from service.initializers.gains import NONLINEARITIES
+from service.initializers.gains import NONLINEARITIES, NONLINEARITY_ALIASES
 from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer
 from service.spec.layers import LAYER_ALIASES, LayerUnion
 from tests.api.answers import Document
-from tests.api.specs import Spec, spec, tensor
+from tests.api.specs import Spec, linear, spec, tensor
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,8 @@ def test_the_catalogue_has_every_member_of_the_union_with_all_parameters(
 def test_the_catalogue_has_every_alias(catalogue: dict[str, list[Document]]) -> None:
     for name, aliases in (("initializers", INITIALIZER_ALIASES), ("layers", LAYER_ALIASES)):
         assert {alias: entry["type"] for entry in catalogue[name] for alias in entry["aliases"]} == aliases
+    nonlinearities = catalogue["nonlinearities"]
+    assert {alias: entry["name"] for entry in nonlinearities for alias in entry["aliases"]} == NONLINEARITY_ALIASES
 
 
 def test_the_catalogue_has_every_nonlinearity_with_the_gain_that_it_gives(
@@ -67,7 +69,7 @@ def test_every_default_of_the_catalogue_may_be_written_and_changes_nothing(
     client: httpx.Client, catalogue: dict[str, list[Document]]
 ) -> None:
     for entry in catalogue["initializers"]:
-        required = {"value": 0.25} if entry["type"] == "constant" else {}
+        required = {"constant": {"value": 0.25}, "sparse": {"sparsity": 0.5}}.get(entry["type"], {})
         short = {"type": entry["type"], **required}
         for parameter in entry["parameters"]:
             if not parameter["required"]:
@@ -76,10 +78,15 @@ def test_every_default_of_the_catalogue_may_be_written_and_changes_nothing(
 
 
 def digest(client: httpx.Client, initializer: Spec) -> str:
-    return str(client.post("/v1/plan", json=spec(tensor("w", 4, 4, initializer=initializer))).json()["digest"])
+    layer = linear("a", 4, 4, bias=False, initializer=initializer)
+    if initializer["type"] in ("dirac", "delta_orthogonal"):
+        channels = {"in_channels": 4, "out_channels": 4, "kernel_size": 3}
+        layer = {"type": "conv2d", "name": "a", **channels, "bias": False, "initializer": initializer}
+    return str(client.post("/v1/plan", json=spec(layer)).json()["digest"])
 
 
 def test_every_initializer_states_its_formula(catalogue: dict[str, list[Document]]) -> None:
     assert all(entry["formula"] for entry in catalogue["initializers"] + catalogue["nonlinearities"])
+    assert all(entry["function"] and entry["definition"] for entry in catalogue["nonlinearities"])
     assert all(entry["references"] for entry in catalogue["initializers"] if "xavier" in entry["type"])
     assert all(entry["tensors"] for entry in catalogue["layers"])

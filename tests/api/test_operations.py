@@ -57,6 +57,7 @@ def test_info_names_versions_and_limits(client: httpx.Client) -> None:
         "rank",
         "dimension",
         "name_bytes",
+        "whole_elements",
         "json_values",
     }
 

@@ -103,12 +103,13 @@ def test_fans_and_laws_are_in_the_plan(client: httpx.Client) -> None:
     [weight, bias] = client.post("/v1/plan", json=spec(linear(fan_in=784, fan_out=256))).json()["tensors"]
 
     bound = (6 / (784 + 256)) ** 0.5
-    assert (weight["fan_in"], weight["fan_out"]) == (784, 256)
-    assert weight["initializer"] == {"type": "xavier_uniform", "gain": 1.0, "mode": "fan_avg"}
+    assert (weight["fan_in"], weight["fan_out"], weight["fan_rule"]) == (784, 256, "exact")
+    assert weight["fans"] == {rule: {"fan_in": 784, "fan_out": 256} for rule in ("exact", "torch", "keras")}
+    assert weight["initializer"] == {"type": "xavier_uniform", "gain": 1.0, "mode": "fan_avg", "multiplier": 1.0}
     assert weight["distribution"]["type"] == "uniform"
     assert weight["distribution"]["high"] == -weight["distribution"]["low"] == pytest.approx(bound, rel=1e-15)
     assert weight["expected"]["std"] == pytest.approx(bound / 3**0.5, rel=1e-15)
-    assert (bias["fan_in"], bias["fan_out"], bias["initializer"]) == (None, None, "zeros")
+    assert (bias["fan_in"], bias["fan_out"], bias["fan_rule"], bias["initializer"]) == (None, None, None, "zeros")
     assert bias["distribution"] == {"type": "constant", "value": 0.0}
 
 

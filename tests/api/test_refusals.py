@@ -384,6 +384,7 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         "max-rank": 3,
         "max-dimension": 100,
         "max-name-bytes": 50,
+        "max-whole-elements": 200,
         "max-json-values": 10,
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
@@ -395,6 +396,7 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         "rank": ("", spec(tensor("w", 1, 1, 1, 1))),
         "dimension": ("", spec(tensor("w", 101, 1))),
         "name_bytes": ("", spec(tensor("n" * 51, 1, 1))),
+        "whole_elements": ("", spec(tensor("w", 15, 15, initializer="orthogonal"))),
         "json_values": ("?format=json", spec(tensor("w", 11, 1))),
     }
 
