@@ -119,7 +119,8 @@ def _row_slices(matrix: Matrix) -> Matrix:
     *stack, rows, inner = matrix.shape
     (down, height), (along, width) = _units(rows), _units(inner)
     slices = _space("slices", *stack, down * height, SLICES, along * width)
-    slices.fill(0)
+    if slices.size > SLICES * matrix.size:
+        slices.fill(0)
     _cut(matrix, -1, *np.moveaxis(slices[..., :rows, :, :inner], -2, 0))
     return slices.reshape(*stack, down, height, SLICES * along, width).swapaxes(-3, -2)
 
