@@ -195,6 +195,12 @@ class LSTM(_Recurrent):
         default=None, description="The bias of the forget gate: in bias_ih, with 0 in bias_hh."
     )
 
+    @model_validator(mode="after")
+    def _a_forget_bias_is_of_a_bias(self) -> LSTM:
+        if self.forget_bias is not None and not self.bias:
+            raise PydanticCustomError("bias", "forget_bias goes with a bias: leave it out, or bias: false")
+        return self
+
 
 class GRU(_Recurrent):
     """A gated recurrent unit; gates r, z, n one after the other."""

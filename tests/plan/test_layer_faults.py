@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from service.errors import InvalidSpec
 from service.limits import Limits
 from service.plan import planner, recurrent
 from tests.plan.planned import Layer, excesses, faults, group, linear, planned, repeat, tensor
@@ -409,3 +410,8 @@ def test_meaning_comes_before_limits_for_layers_too() -> None:
     found = faults(cells(num_layers=HUGE), heads(num_heads=5, embed_dim=2**40 + 1), attention("b"), linear("c"))
 
     assert [pointer for pointer, _ in found] == ["/layers/1"]
+
+
+def test_a_forget_bias_without_a_bias_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match="forget_bias goes with a bias"):
+        planned(cells(bias=False, forget_bias=1))

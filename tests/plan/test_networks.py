@@ -160,6 +160,8 @@ def any_layers(draw: st.DrawFn) -> Layer:
         {"type": "multihead_attention", "embed_dim": heads * draw(small), "num_heads": heads, "kdim": inputs},
     ]
     layer = draw(st.sampled_from(layers)) | {"bias": draw(flags)}
+    if not layer["bias"]:
+        layer.pop("forget_bias", None)
     if layer.get("kdim") == layer.get("embed_dim"):
         layer.pop("kdim", None)
     return layer

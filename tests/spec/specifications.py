@@ -81,7 +81,7 @@ def convolution(kind: str, rank: int) -> st.SearchStrategy[Object]:
 
 
 def recurrent(kind: str, **more: Any) -> st.SearchStrategy[Object]:
-    return layer(
+    drawn = layer(
         kind,
         {"input_size": counts, "hidden_size": counts},
         num_layers=counts,
@@ -90,6 +90,7 @@ def recurrent(kind: str, **more: Any) -> st.SearchStrategy[Object]:
         **with_bias,
         **more,
     )
+    return drawn.filter(lambda drawn: drawn.get("bias", True) or "forget_bias" not in drawn)
 
 
 @st.composite
