@@ -3,18 +3,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 120
 
-.PHONY: serve test exhaustive bench soak lock generated clean
+.PHONY: serve test lint exhaustive bench soak lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
 
-test: $(VENV)/test.done ## everything that CI runs
+test: $(VENV)/test.done lint ## everything that CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m service openapi --check
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(VENV)/test.done ## the OpenAPI document, by Redocly's rules, where npm is installed
+	@command -v npm > /dev/null || echo "npm is not installed: the OpenAPI document is not linted"
+	@! command -v npm > /dev/null || $(MAKE) --no-print-directory openapi/node_modules/.done
+	! command -v npm > /dev/null || (cd openapi && node_modules/.bin/redocly lint openapi.json)
+
+openapi/node_modules/.done: openapi/package-lock.json
+	npm ci --prefix openapi --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
 
 exhaustive: $(VENV)/test.done ## every binary32 word; minutes
 	$(BIN)/python -m pytest -m exhaustive
@@ -37,7 +46,7 @@ lock: ## resolve the lock files anew (needs uv)
 	    --no-header --no-annotate --upgrade --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) openapi/node_modules
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 serve")'

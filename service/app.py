@@ -20,6 +20,7 @@ from service.api.access import ACCEPTED, EXPOSED, HEALTH, METRICS, Access
 from service.api.admission import Admission, Budget
 from service.api.connections import Caps
 from service.api.documentation import build_document
+from service.api.negotiation import HeadAsGet
 from service.api.observation import Observation
 from service.api.services import Planning, Services
 from service.delivery import DrawingPool
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Reproducible weight initialization over HTTP.",
         description=DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "This server."}],
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -54,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     if settings.metrics != "off":
         app.include_router(metrics.router)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         Access, keys=settings.keys, open_paths=HEALTH | ({METRICS} if settings.metrics == "open" else set())
     )

@@ -155,6 +155,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse what the header alone shows to be wrong, before anybody is told to go on."""
+        if self.parser.get_method() == b"CONNECT":
+            self._throw(501, "this is no proxy")
+        if self.parser.should_upgrade():
+            return
         self._check_version()
         self._check_host()
         self._check_coding()
@@ -175,6 +179,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Nothing more is waited for."""
+        if self.parser.should_upgrade():
+            return
         if self._deadline is not None:
             self._deadline.cancel()
         self._stage = Stage.NOTHING
@@ -193,7 +199,7 @@ class Connection(HttpToolsProtocol):
             self._look_later()
 
     def _feed(self, data: memoryview) -> None:
-        """Parse; whoever asks for another protocol gets this one (RFC 9110 section 7.8), and so do those behind."""
+        """Parse; who asks for another protocol, as some clients always do, gets this one (RFC 9110 section 7.8)."""
         begin = 0
         while begin < len(data):
             try:
@@ -201,6 +207,16 @@ class Connection(HttpToolsProtocol):
                 begin = len(data)
             except httptools.HttpParserUpgrade as upgrade:
                 begin += upgrade.args[0]
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+                self.parser.feed_data(head)
+
+    def _head_without_upgrade(self) -> bytes:
+        """The header just read, for the parser to read on from: with the field it takes the body for the protocol's."""
+        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        lines = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([first, *lines, b"", b""])
 
     def _throw(self, status: int, detail: str) -> NoReturn:
         """Leave a callback of the parser, which says of any error only that there was one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.analysis.statistics import batches, measure, summarise
+from service.api.access import HEALTH
 from service.api.problems import MEDIA_TYPE, describe, kind_of, problem, title_of
 from service.errors import BrokenPlatform, MalformedDocument, OverBudget, Refused, UnknownPermalink
 from service.formats.documents import file_path, plan_document, statistics_document, weights_json
@@ -51,8 +51,12 @@ KEYS: Final = {"type": "http", "scheme": "bearer", "description": "Asked for whe
 _ANSWERS: Final = [model for model in vars(answers).values() if isinstance(model, type) and issubclass(model, Wire)]
 
 
+def _at(name: str) -> str:
+    return f"#/components/schemas/{name}"
+
+
 def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"$ref": _at(model.__name__)}
 
 
 SPEC_BODY: Final = {
@@ -94,6 +98,20 @@ def statistics_answer() -> Responses:
     return json_answer(answers.StatisticsAnswer, example, "Measured beside expected.")
 
 
+def _header(description: str, kind: str = "string", *, always: bool = False) -> dict[str, Any]:
+    return {"description": description, "required": always, "schema": {"type": kind}}
+
+
+PROBLEM_HEADERS: Final = {
+    401: {"WWW-Authenticate": _header("The scheme, Bearer.", always=True)},
+    412: {"ETag": _header("Of the bytes at this address.", always=True)},
+    416: {"Content-Range": _header("How many bytes there are.", always=True)},
+    429: {"Retry-After": _header("Seconds until there is a budget again.", "integer", always=True)},
+    503: {"Retry-After": _header("Seconds; none where waiting does not help.", "integer")},
+}
+"""The header fields of problems that say more than that they are not cached."""
+
+
 def weights_answers(*, by_address: bool = False, ranges: bool = True) -> Responses:
     """The answers of /v1/weights, by POST or by permalink."""
     link = {
@@ -105,12 +123,12 @@ def weights_answers(*, by_address: bool = False, ranges: bool = True) -> Respons
     content: Responses = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "examples": link}
     }
-    headers = _file_headers()
+    headers = _file_headers(always=by_address)
     if not by_address:
         weights = orjson.loads(weights_json(example_plan(), None, "expected", "decimal"))
         content["application/json"] = {"schema": _ref(answers.WeightsAnswer), "example": weights}
         return {200: {"description": "The weights.", "headers": headers, "content": content}}
-    part = {"Content-Range": {"description": "The part that is sent.", "schema": {"type": "string"}}}
+    part = {"Content-Range": _header("The part that is sent.", always=True)}
     answers_by_address: Responses = {
         200: {"description": "A safetensors file.", "headers": headers, "content": content},
         206: {"description": "The bytes of the range.", "headers": headers | part, "content": content},
@@ -119,16 +137,21 @@ def weights_answers(*, by_address: bool = False, ranges: bool = True) -> Respons
     return answers_by_address if ranges else {status: answers_by_address[status] for status in (200, 304)}
 
 
-def _file_headers() -> dict[str, Any]:
+def _file_headers(*, always: bool) -> dict[str, Any]:
+    """The header fields of a file; an answer that may also be JSON has not always any."""
     described = {
         "ETag": "Strong; a hash over everything the bytes depend on.",
         "Content-Length": "Known before anything is drawn.",
         "Accept-Ranges": "bytes",
-        "Content-Location": "The permalink, where it is under 2 KB.",
-        "Link": "The measured statistics, rel=describedby.",
         "Cache-Control": "Permalinks may be kept for ever.",
     }
-    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
+    short = {
+        "Content-Location": "The permalink, where it is under 2 KB.",
+        "Link": "The measured statistics, rel=describedby.",
+    }
+    return {name: _header(text, always=always) for name, text in described.items()} | {
+        name: _header(text) for name, text in short.items()
+    }
 
 
 def problems(*statuses: int) -> Responses:
@@ -139,7 +162,8 @@ def problems(*statuses: int) -> Responses:
 def _problem(status: int) -> dict[str, Any]:
     example = _problem_examples()[status]
     content = {MEDIA_TYPE: {"schema": _ref(answers.Problem), "example": example}}
-    return {"description": example["title"], "content": content}
+    headers = PROBLEM_HEADERS.get(status)
+    return {"description": example["title"], **({"headers": headers} if headers else {}), "content": content}
 
 
 @cache
@@ -181,20 +205,26 @@ def build_document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
         modes = [(ModelSpec, "validation"), *((model, "serialization") for model in _ANSWERS)]
-        _, schemas = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # modes are literals
-        components = document.setdefault("components", {})
-        components.setdefault("schemas", {}).update(schemas["$defs"])
-        components["securitySchemes"] = {"key": KEYS}
+        _, schemas = models_json_schema(modes, ref_template=_at("{model}"))  # type: ignore[arg-type]  # modes are literals
+        defined = document.get("components", {}).get("schemas", {}) | schemas["$defs"]
+        text = json.dumps([document, defined])
+        used = {name: schema for name, schema in defined.items() if f'"{_at(name)}"' in text}
+        document["components"] = {"schemas": used, "securitySchemes": {"key": KEYS}}
         document["security"] = [{}, {"key": []}]
-        for operation in _operations(document):
-            missing = {str(status) for status in EVERYWHERE} - operation["responses"].keys()
-            operation["responses"] |= {status: _problem(int(status)) for status in sorted(missing)}
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                _complete(operation, needs_key=path not in HEALTH)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    return (operation for operations in document["paths"].values() for operation in operations.values())
+def _complete(operation: dict[str, Any], *, needs_key: bool) -> None:
+    """Add what any operation may be answered, and say which is open to everybody."""
+    if not needs_key:
+        operation["security"] = []
+    answers_anywhere = {str(status) for status in EVERYWHERE if needs_key or status != 401}
+    missing = answers_anywhere - operation["responses"].keys()
+    operation["responses"] |= {status: _problem(int(status)) for status in sorted(missing)}
 
 
 def document_text(app: FastAPI) -> str:

@@ -7,6 +7,7 @@ from math import isnan
 from typing import Final
 
 from fastapi import Depends, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.problems import RequestRefused
 
@@ -24,6 +25,23 @@ async def _require_json(request: Request) -> None:
 
 JsonOnly: Final = Depends(_require_json)
 """`require_json` as a dependency; a coroutine, as FastAPI runs plain functions in a thread each."""
+
+
+class HeadAsGet:
+    """HEAD is GET without content (RFC 9110 section 9.3.2), which uvicorn leaves out; files have a HEAD of their own.
+
+    Args:
+        app: what is behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass HEAD on as GET."""
+        if scope["type"] == "http" and scope["method"] == "HEAD" and not scope["path"].endswith(".safetensors"):
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 
+from service.api.documentation import example_plan
 from service.errors import Fault, InvalidOption
 from service.formats.documents import Encoding
 from service.formats.safetensors import StatisticsOption
+from service.spec.canonical import BASE64URL
 from service.spec.fields import DTypeField, Seed, Wire
 from service.spec.model import ModelSpec
 
@@ -43,7 +45,7 @@ class FileOptions(SpecOptions):
 class WeightsOptions(FileOptions):
     """And the form of the answer."""
 
-    format: Annotated[str | None, Field(pattern="^(safetensors|json)$")] = Field(
+    format: Literal["safetensors", "json"] | None = Field(
         default=None, description="safetensors (default) or json, instead of by Accept."
     )
     encoding: Encoding = Field(
@@ -59,7 +61,14 @@ async def _not_repeated(request: Request) -> None:
 
 
 OnceOnly = Depends(_not_repeated)
-Permalink = Annotated[str, Path(description="A specification: base64url of its raw DEFLATE, or of the JSON itself.")]
+Permalink = Annotated[
+    str,
+    Path(
+        description="A specification: base64url of its raw DEFLATE, or of the JSON itself.",
+        json_schema_extra={"pattern": f"^{BASE64URL.pattern}$"},
+        openapi_examples={"example": {"summary": "The example specification.", "value": example_plan().permalink}},
+    ),
+]
 SpecQuery = Annotated[SpecOptions, Query()]
 FileQuery = Annotated[FileOptions, Query()]
 WeightsQuery = Annotated[WeightsOptions, Query()]

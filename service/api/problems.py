@@ -161,11 +161,8 @@ def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
     """Every method of the path that was asked for: routes know their own only."""
     path = getattr(request.scope.get("route"), "path_format", None)
     operations = request.app.openapi()["paths"].get(path, {})
-    return (
-        {"Allow": ", ".join(sorted(method.upper() for method in operations))}
-        if operations
-        else dict(error.headers or {})
-    )
+    methods = {method.upper() for method in operations} or {*(error.headers or {}).get("Allow", "GET").split(", ")}
+    return {"Allow": ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))}
 
 
 async def _on_gone(_: Request, __: Exception) -> Response:

@@ -20,7 +20,7 @@ from service.spec.parsing import read_spec
 
 MOST_INFLATED: Final = 4 << 20
 """Bytes that a permalink may inflate to."""
-_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*={0,2}", re.ASCII)
+BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
 
 
 def canonical_document(spec: ModelSpec) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def decode_permalink(permalink: str) -> ModelSpec:
         UnknownPermalink: there is none.
     """
     try:
-        if not _BASE64URL.fullmatch(permalink):
+        if not BASE64URL.fullmatch(permalink):
             raise UnknownPermalink("a permalink is base64url")
         packed = urlsafe_b64decode(permalink.rstrip("=") + "=" * (-len(permalink.rstrip("=")) % 4))
         return read_spec(packed if packed.startswith(b'{"') else _inflate(packed))

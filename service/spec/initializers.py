@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from service.initializers.gains import DEFAULT_NEGATIVE_SLOPE, NONLINEARITY_ALIASES, Nonlinearity, NonlinearityAlias
 from service.initializers.schemes import Law, Mode
 from service.spec.dialects import SCHEMA, translated
-from service.spec.fields import Count, Number, PositiveNumber, Wire
+from service.spec.fields import Count, Number, PositiveNumber, Share, Wire
 
 GLOROT: Final = (
     "Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, eq. 12 and 16"
@@ -306,7 +306,7 @@ class Sparse(_Scaled):
     references: ClassVar = (MARTENS,)
 
     type: Literal["sparse"]
-    sparsity: Annotated[Number, Field(ge=0, lt=1)] = Field(description="Share of zeros in a column.")
+    sparsity: Share = Field(description="Share of zeros in a column.")
     std: PositiveNumber = Field(default=0.01, description="Standard deviation of what is not zero.")
 
 

@@ -1,0 +1,434 @@
+"""Admission: who may draw, who waits and in which order, who is turned away; and how much each may have."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.api import metrics
+from service.api.admission import Admission, Budget
+from service.errors import Busy, OverBudget
+from tests.api.answers import assert_problem
+from tests.api.servers import Server, drain, request_bytes, running_server, wait_for
+from tests.api.specs import EIGHT_GIB, SMALL, body, spec, tensor
+from tests.api.test_hostile import counted, get, post, whole
+from tests.conftest import StartServer
+
+
+class Draw:
+    """Somebody who has a place, or waits for one, until it is told to leave."""
+
+    def __init__(self, admission: Admission, order: list[str], name: str) -> None:
+        self._done = asyncio.Event()
+        self._order = order
+        self._name = name
+        self.task = asyncio.ensure_future(self._run(admission))
+
+    async def _run(self, admission: Admission) -> None:
+        async with admission.place():
+            self._order.append(self._name)
+            await self._done.wait()
+
+    async def leave(self) -> None:
+        self._done.set()
+        await self.task
+        await settle()
+
+
+async def settle() -> None:
+    """Let everybody go on who can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def drawing(admission: Admission, names: str, order: list[str]) -> AsyncIterator[dict[str, Draw]]:
+    """Some who come one after another; all of them are gone afterwards."""
+    draws = {}
+    for name in names:
+        draws[name] = Draw(admission, order, name)
+        await settle()
+    yield draws
+    for draw in draws.values():
+        draw.task.cancel()
+    await asyncio.gather(*(draw.task for draw in draws.values()), return_exceptions=True)
+
+
+async def assert_all_free(admission: Admission, places: int) -> None:
+    """As many places as ever, nobody who waits, and gauges that say so."""
+    assert admission.waiting == 0
+    order: list[str] = []
+    async with drawing(admission, "abc"[:places], order):
+        assert len(order) == places
+    assert metrics.STREAMS._value.get() == metrics.QUEUE._value.get() == 0
+
+
+def test_places_are_given_in_the_order_of_coming() -> None:
+    async def scenario() -> None:
+        admission, order = Admission(2, 10), list[str]()
+        async with drawing(admission, "abcde", order) as draws:
+            assert (order, admission.waiting) == (["a", "b"], 3)
+            await draws["b"].leave()
+            assert order == ["a", "b", "c"]
+            await draws["a"].leave()
+            await draws["c"].leave()
+            assert (order, admission.waiting) == (["a", "b", "c", "d", "e"], 0)
+        await assert_all_free(admission, 2)
+
+    asyncio.run(scenario())
+
+
+def test_who_comes_later_overtakes_nobody() -> None:
+    async def scenario() -> None:
+        admission, order = Admission(1, 10), list[str]()
+        async with drawing(admission, "ab", order) as draws:
+            leaving = asyncio.ensure_future(draws["a"].leave())
+            late = Draw(admission, order, "late")  # asks in the moment in which the place is free
+            await leaving
+            assert order == ["a", "b"]
+            await draws["b"].leave()
+            assert order == ["a", "b", "late"]
+            await late.leave()
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("queue", [0, 1, 3])
+def test_who_finds_the_queue_full_is_turned_away_at_once(queue: int) -> None:
+    async def scenario() -> None:
+        admission = Admission(1, queue)
+        async with drawing(admission, "abcd"[: 1 + queue], []):
+            with pytest.raises(Busy, match=f"{queue} answers are waiting") as turned_away:
+                await Draw(admission, [], "late").task
+            assert turned_away.value.seconds > 0
+            assert admission.waiting == queue
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+def test_who_gives_up_waiting_leaves_the_queue() -> None:
+    async def scenario() -> None:
+        admission, order = Admission(1, 2), list[str]()
+        async with drawing(admission, "abc", order) as draws:
+            draws["b"].task.cancel()
+            await settle()
+            assert admission.waiting == 1
+            late = Draw(admission, order, "late")
+            await settle()
+            assert admission.waiting == 2
+            await draws["a"].leave()
+            await draws["c"].leave()
+            await late.leave()
+        assert order == ["a", "c", "late"]
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+def test_who_gives_up_in_the_moment_of_its_turn_passes_it_on() -> None:
+    async def scenario() -> None:
+        admission, order = Admission(1, 5), list[str]()
+        async with AsyncExitStack() as place:
+            await place.enter_async_context(admission.place())
+            async with drawing(admission, "bc", order) as draws:
+                await place.aclose()
+                draws["b"].task.cancel()  # it has its turn, and does not know yet
+                await settle()
+                assert draws["b"].task.cancelled()
+                assert order == ["c"]
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+def test_who_gives_up_in_the_moment_before_its_turn_is_passed_over() -> None:
+    async def scenario() -> None:
+        admission, order = Admission(1, 5), list[str]()
+        async with AsyncExitStack() as place:
+            await place.enter_async_context(admission.place())
+            async with drawing(admission, "bc", order) as draws:
+                draws["b"].task.cancel()  # and does not know yet
+                await place.aclose()
+                await settle()
+                assert draws["b"].task.cancelled()
+                assert order == ["c"]
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+def test_an_error_gives_the_place_back() -> None:
+    async def scenario() -> None:
+        admission = Admission(1, 0)
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                async with admission.place():
+                    raise ZeroDivisionError
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.randoms(use_true_random=True))
+def test_no_place_is_lost_or_given_twice_in_a_storm_of_cancellations(random: Random) -> None:
+    async def scenario() -> None:
+        admission, inside = Admission(3, 20), 0
+
+        async def draw() -> None:
+            nonlocal inside
+            async with admission.place():
+                inside += 1
+                assert inside <= 3
+                try:
+                    for _ in range(random.randrange(5)):
+                        await asyncio.sleep(0)
+                finally:
+                    inside -= 1
+
+        tasks: list[asyncio.Task[None]] = []
+        for _ in range(400):
+            tasks.append(asyncio.create_task(draw()))
+            if random.random() < 0.7:
+                random.choice(tasks).cancel()
+            if random.random() < 0.4:
+                await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+
+        unexpected = [outcome for outcome in outcomes if not isinstance(outcome, Busy | asyncio.CancelledError | None)]
+        assert unexpected == []
+        await assert_all_free(admission, 3)
+
+    asyncio.run(scenario())
+
+
+# budgets
+
+
+class Clock:
+    """Time that goes when it is told to."""
+
+    now = 1e6
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_budget_is_used_up_and_comes_back_when_it_said() -> None:
+    clock = Clock()
+    budget = Budget(1000, clock)
+    budget.take("a", 600)
+    clock.now += 10
+    budget.take("a", 400)
+
+    for nbytes, wait in ((1, 50), (600, 50), (601, 60), (1000, 60)):
+        with pytest.raises(OverBudget, match=f"0 are left, and this asks for {nbytes}: come back in {wait} ") as error:
+            budget.take("a", nbytes)
+        assert error.value.seconds == wait
+
+    clock.now += 49.5
+    with pytest.raises(OverBudget) as error:
+        budget.take("a", 1)
+    assert error.value.seconds == 1
+    clock.now += 0.5
+    budget.take("a", 600)
+    with pytest.raises(OverBudget):
+        budget.take("a", 1)
+
+
+def test_who_asks_for_more_than_a_whole_budget_is_told_to_ask_for_a_range() -> None:
+    budget = Budget(1000)
+
+    with pytest.raises(OverBudget, match="1000 are left, and this asks for 1001: ask for a range"):
+        budget.take("a", 1001)
+    budget.take("a", 1000)
+
+
+def test_everybody_has_a_budget_of_their_own() -> None:
+    budget = Budget(10)
+    for caller in ("a", "b", "c"):
+        budget.take(caller, 10)
+        with pytest.raises(OverBudget):
+            budget.take(caller, 1)
+
+
+def test_no_budget_is_any_number() -> None:
+    budget = Budget(0)
+    for _ in range(10):
+        budget.take("a", 1 << 60)
+
+
+def test_the_size_of_what_is_taken_costs_nothing() -> None:
+    budget = Budget(1 << 60)
+    begun = time.monotonic()
+    for number in range(1000):
+        budget.take(f"{number % 10}", 1 << 40)
+
+    assert time.monotonic() - begun < 2
+    assert len(budget._taken) == 1000
+
+
+def test_what_is_older_than_a_minute_is_forgotten() -> None:
+    clock = Clock()
+    budget = Budget(10, clock)
+    for number in range(1000):
+        budget.take(f"caller {number}", 10)
+    clock.now += 60
+    budget.take("a", 1)
+
+    assert len(budget._taken) == len(budget._totals) == 1
+
+
+def seconds_to_wait(budget: Budget, caller: str, nbytes: int) -> int:
+    """0 where the bytes were taken."""
+    try:
+        budget.take(caller, nbytes)
+    except OverBudget as error:
+        return error.seconds
+    return 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 90), st.sampled_from("ab"), st.integers(0, 40)), max_size=40))
+def test_nobody_has_more_than_the_budget_in_any_minute_nor_waits_in_vain(
+    asked: list[tuple[float, str, int]],
+) -> None:
+    clock = Clock()
+    budget = Budget(30, clock)
+    had: list[tuple[float, str, int]] = []
+    for pause, caller, nbytes in asked:
+        clock.now += pause
+        wait = seconds_to_wait(budget, caller, nbytes)
+        assert 0 <= wait <= 60
+        if wait and nbytes <= 30:
+            clock.now += wait
+            assert seconds_to_wait(budget, caller, nbytes) == 0
+        if nbytes <= 30:
+            had.append((clock.now, caller, nbytes))
+
+    for end, caller, _ in had:
+        within = [nbytes for then, other, nbytes in had if other == caller and end - 60 < then <= end]
+        assert sum(within) <= 30
+
+
+# over HTTP
+
+
+def within(seconds: float, ask: Callable[[], httpx.Response]) -> httpx.Response:
+    begun = time.monotonic()
+    answer = ask()
+    assert time.monotonic() - begun < seconds
+    return answer
+
+
+def test_what_draws_waits_or_is_turned_away_and_what_draws_nothing_is_answered_at_once(
+    start_server: StartServer,
+) -> None:
+    server = start_server("--max-streams", "1", "--max-queue", "1")
+    large = request_bytes("POST", "/v1/weights", body(EIGHT_GIB))
+    with (
+        httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client,
+        server.connect(receive_buffer=1 << 14) as first,
+        server.connect() as second,
+        server.connect() as third,
+    ):
+        plan = client.post("/v1/plan", json=SMALL).json()
+        first.sendall(large)
+        wait_for(lambda: counted(server, "xavier_streams_active") == 1)
+        second.sendall(post(SMALL, "/v1/weights"))
+        wait_for(lambda: counted(server, "xavier_streams_waiting") == 1)
+
+        for path in ("/v1/weights", "/v1/weights?format=json", "/v1/weights?statistics=measured", "/v1/statistics"):
+            refused = within(5, lambda path=path: client.post(path, json=SMALL))  # type: ignore[misc]  # bound now
+            problem = assert_problem(refused, 503, "busy")
+            assert "waiting" in problem["detail"]
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert_problem(within(5, lambda: client.get(plan["permalink"])), 503, "busy")
+
+        assert within(5, lambda: client.post("/v1/plan", json=EIGHT_GIB)).status_code == 200
+        assert within(5, lambda: client.head(plan["permalink"])).status_code == 200
+        assert within(5, lambda: client.get(plan["permalink"], headers={"If-None-Match": "*"})).status_code == 304
+        assert within(5, lambda: client.get(plan["permalink"], headers={"Range": "bytes=-0"})).status_code == 416
+        for path in ("/livez", "/readyz", "/metrics", "/v1/layers", "/v1/info"):
+            assert within(5, lambda path=path: client.get(path)).status_code == 200  # type: ignore[misc]  # bound now
+
+        second.close()  # leaves the queue
+        wait_for(lambda: counted(server, "xavier_streams_waiting") == 0)
+        third.sendall(post(SMALL, "/v1/weights"))
+        wait_for(lambda: counted(server, "xavier_streams_waiting") == 1)
+        first.close()  # leaves its place
+        assert whole(drain(third)).status_code == 200
+        assert client.get(plan["permalink"]).status_code == 200
+    assert counted(server, "xavier_refusals_total", reason="busy") == 5
+
+
+FILE = spec(tensor("w", 100, 100))
+"""Of 40,000 bytes and a header."""
+LARGER = spec(tensor("w", 200, 200))
+
+
+@pytest.fixture(scope="module")
+def thrifty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that gives 50,000 bytes a minute to an address."""
+    with running_server(tmp_path_factory.mktemp("thrifty") / "log", "--bytes-per-minute", "50000") as server:
+        yield server
+
+
+def asked(server: Server, request: bytes, source: int) -> httpx.Response:
+    """The answer to an address of this machine."""
+    with socket.create_connection((server.host, server.port), 30, (f"127.0.0.{source}", 0)) as connection:
+        connection.sendall(request)
+        return whole(drain(connection), head_only=request.startswith(b"HEAD "))
+
+
+def part(path: str, first_last: str) -> bytes:
+    return get(path, Range=f"bytes={first_last}")
+
+
+def test_an_address_has_a_budget_and_ranges_within_it_are_given(thrifty: Server) -> None:
+    answers = [asked(thrifty, post(FILE, "/v1/weights"), 1) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 429, 429]
+    problem = assert_problem(answers[1], 429, "over-budget")
+    assert "at most 50000 bytes a minute" in problem["detail"]
+    assert 30 < int(answers[1].headers["retry-after"]) <= 60
+    path = answers[0].headers["content-location"]
+    assert asked(thrifty, part(path, "0-999"), 1).content == answers[0].content[:1000]
+    assert asked(thrifty, part(path, "-20000"), 1).status_code == 429
+    assert asked(thrifty, part(path, "-5000"), 1).content == answers[0].content[-5000:]
+    for _ in range(3):  # what draws nothing costs nothing
+        assert asked(thrifty, get(path, "HEAD"), 1).status_code == 200
+        assert asked(thrifty, post(FILE), 1).status_code == 200
+        assert asked(thrifty, get(path, If_None_Match="*"), 1).status_code == 304
+    assert asked(thrifty, post(FILE, "/v1/statistics"), 1).status_code == 429
+    assert asked(thrifty, post(FILE, "/v1/weights?format=json"), 1).status_code == 429
+    assert asked(thrifty, post(FILE, "/v1/weights"), 2).status_code == 200
+
+
+def test_a_file_beyond_the_budget_can_be_had_in_ranges_only(thrifty: Server) -> None:
+    path = asked(thrifty, post(LARGER), 3).json()["permalink"]
+
+    assert "ask for a range" in assert_problem(asked(thrifty, get(path), 3), 429, "over-budget")["detail"]
+    assert asked(thrifty, part(path, "0-49999"), 3).status_code == 206
+    assert asked(thrifty, part(path, "50000-50000"), 3).status_code == 429
+
+
+def test_a_key_has_a_budget_wherever_it_comes_from(start_server: StartServer) -> None:
+    server = start_server("--bytes-per-minute", "50000", "--api-keys", "one,two")
+
+    def statuses(key: str, *sources: int) -> list[int]:
+        request = post(FILE, "/v1/weights", Authorization=f"Bearer {key}")
+        return [asked(server, request, source).status_code for source in sources]
+
+    assert statuses("one", 1, 1, 2) == [200, 429, 429]
+    assert statuses("two", 1, 2, 3) == [200, 429, 429]
