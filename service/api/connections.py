@@ -10,11 +10,12 @@ import asyncio
 import json
 import logging
 import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from ipaddress import ip_address
-from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, Final, NoReturn
 
 import httptools
@@ -34,6 +35,8 @@ LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 32 << 20
 """How long, and how much, a refused client may go on sending before the connection is cut, so that it can read why."""
 LOOKS_IN_A_STALL: Final = 12
+LEFT: Final = (7, 8)
+"""TCP's states CLOSE and CLOSE_WAIT by Linux' numbers: the other side has gone."""
 RETRY_AFTER: Final = 5
 _log = logging.getLogger("xavier.connections")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -311,7 +314,10 @@ class Connection(HttpToolsProtocol):
         self._look = self.loop.call_later(self.caps.stall_seconds / LOOKS_IN_A_STALL, self._look_at_reader)
 
     def _look_at_reader(self) -> None:
-        """Cut a connection whose reader has taken nothing for too long."""
+        """Cut a connection whose reader has taken nothing for too long, or has gone while we did not read."""
+        if self.flow.read_paused and _has_left(self.transport):
+            self.transport.abort()
+            return
         unsent = self.transport.get_write_buffer_size()
         still = bool(unsent) and unsent == self._unsent
         self._looks_without_progress = self._looks_without_progress + 1 if still else 0
@@ -331,7 +337,15 @@ def _tune(transport: asyncio.Transport) -> None:
     peer = transport.get_extra_info("peername")
     if peer and ip_address(peer[0]).is_loopback:
         transport.set_write_buffer_limits(high=PAUSE_AT, low=RESUME_AT)
-        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, NEAR_SEND_BUFFER)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NEAR_SEND_BUFFER)
+
+
+def _has_left(transport: asyncio.Transport) -> bool:
+    """Whether the other side has closed, where the kernel tells; who does not read never comes to the end."""
+    with suppress(AttributeError, OSError):  # on other systems, and for other kinds of sockets
+        state: bytes = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return state[0] in LEFT
+    return False
 
 
 def _answer(refusal: Refusal, default_headers: list[tuple[bytes, bytes]]) -> bytes:

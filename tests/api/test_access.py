@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +9,10 @@ import httpx
 import pytest
 
 from tests.api.answers import assert_problem
-from tests.api.servers import ROOT, Server, environment, running_server
+from tests.api.servers import Server, running_server
 from tests.api.specs import SMALL
 from tests.api.test_hostile import HOST, answer_to, get, post, raw
-from tests.conftest import StartServer
+from tests.conftest import CommandLine, StartServer
 
 FIRST, SECOND, OF_FILE, WITH_COMMA, ACCENTED = "first-key", "second-key", "key-of-the-file", "a,b", "clé-de-voûte"
 KEYS = [FIRST, SECOND, OF_FILE, WITH_COMMA, ACCENTED]
@@ -125,14 +123,11 @@ def test_without_keys_everybody_is_let_in_and_a_key_does_no_harm(client: httpx.C
     assert client.get("/v1/layers", headers={"Authorization": "Bearer anything"}).status_code == 200
 
 
-def test_a_file_of_keys_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "service", "serve", "--port", "0", "--api-keys-file", str(tmp_path / "nothing")]
+def test_a_file_of_keys_that_is_not_there_stops_the_start(xavier: CommandLine, tmp_path: Path) -> None:
+    outcome = xavier("serve", "--port", "0", "--api-keys-file", tmp_path / "nothing")
 
-    outcome = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, timeout=30, check=False)
-
-    assert outcome.returncode == 1
-    assert b"nothing" in outcome.stderr
-    assert b"Traceback" not in outcome.stderr
+    assert outcome.code == 1
+    assert "nothing" in outcome.err
 
 
 # pages of other origins

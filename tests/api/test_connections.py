@@ -21,11 +21,11 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.api.connections import LINGER_BYTES, NEAR_SEND_BUFFER, PAUSE_AT, RESUME_AT, Connection
+from service.api.connections import LINGER_BYTES, LINGER_SECONDS, NEAR_SEND_BUFFER, PAUSE_AT, RESUME_AT, Connection
 from service.formats.safetensors import CHUNK_BYTES
 from tests.api.answers import assert_problem
 from tests.api.servers import Server, drain, request_bytes, running_server, wait_for
-from tests.api.specs import EIGHT_GIB, SMALL, body, spec, tensor
+from tests.api.specs import EIGHT_GIB, FORTY_GB, SMALL, body, spec, tensor
 from tests.api.test_hostile import chunked, counted, get, post, taken_to_the_end, trickled, whole
 
 MEBIBYTE = 1 << 20
@@ -49,16 +49,19 @@ class Watched:
 
     empty_lines: Future[tuple[bytes, float]]
     slow_reader: Future[float]
+    slow_second: Future[bytes]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    flags = ("--receive-seconds", "1", "--stall-seconds", "3")
+    flags = ("--receive-seconds", "20", "--stall-seconds", "3")
     with (
         running_server(tmp_path_factory.mktemp("watched") / "log", *flags) as server,
-        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(3) as pool,
     ):
-        yield Watched(pool.submit(empty_lines, server), pool.submit(slow_reader, server))
+        yield Watched(
+            pool.submit(empty_lines, server), pool.submit(slow_reader, server), pool.submit(slow_second, server)
+        )
 
 
 def empty_lines(server: Server) -> tuple[bytes, float]:
@@ -93,6 +96,16 @@ def slow_reader(server: Server) -> float:
                 taken += len(piece)
             time.sleep(0.5)
         return seconds
+
+
+def slow_second(server: Server) -> bytes:
+    """What comes back for two requests, of which the second takes longer than a connection may be idle."""
+    second = get("/livez")
+    with server.connect() as connection:
+        connection.sendall(request_bytes("GET", "/livez") + second[:10])
+        time.sleep(7)
+        connection.sendall(second[10:])
+        return drain(connection)
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +270,18 @@ def test_drawing_stops_when_a_client_leaves_that_has_sent_another_request(hurrie
     assert "error" not in levels(hurried)
 
 
+def test_drawing_stops_when_a_client_leaves_while_another_request_of_it_waits(hurried: Server) -> None:
+    aborted = counted(hurried, "xavier_aborted_total")
+    with hurried.connect() as connection:
+        connection.sendall(request_bytes("POST", "/v1/statistics", body(FORTY_GB)))
+        wait_for(lambda: counted(hurried, "xavier_streams_active") == 1)
+        connection.sendall(get("/livez"))
+        time.sleep(0.2)
+
+    wait_for(lambda: counted(hurried, "xavier_aborted_total") == aborted + 1)
+    assert counted(hurried, "xavier_streams_active") == 0
+
+
 @pytest.mark.parametrize("rest", [b"", b" " * (6 * MEBIBYTE)], ids=["that stops", "that is too large"])
 def test_a_body_behind_its_answer_gets_no_other_answer(hurried: Server, rest: bytes) -> None:
     head, _, _ = chunked().replace(b"application/json", b"text/plain").partition(b"\r\n\r\n")
@@ -417,10 +442,12 @@ def test_connections_above_the_cap_are_told_to_come_back_and_find_a_place_later(
             answer = whole(capped.exchange(get("/livez")))
             assert_problem(answer, 503, "service-unavailable")
             assert int(answer.headers["retry-after"]) > 0
+        refused = [stack.enter_context(capped.connect()) for _ in range(30)]  # and they stay for as long as they may
+        assert all(connection.recv(1 << 16).startswith(b"HTTP/1.1 503 ") for connection in refused)
         used.sendall(get("/v1/layers"))
         assert drain(used).count(b"HTTP/1.1 200 ") == 1  # who is in is served
-        wait_for(lambda: capped.exchange(get("/livez")).startswith(b"HTTP/1.1 200 "))
-        for connection in idle:
+        wait_for(lambda: capped.exchange(get("/livez")).startswith(b"HTTP/1.1 200 "), LINGER_SECONDS / 2)
+        for connection in idle + refused:
             connection.close()
 
     wait_for(lambda: answer_codes(capped, *[get("/livez")] * 20) == [200] * 20)
@@ -500,3 +527,7 @@ def test_a_connection_that_was_used_is_closed_without_a_word_though_it_sends_emp
 
 def test_a_reader_that_takes_little_is_not_cut_off(watched: Watched) -> None:
     assert watched.slow_reader.result() >= 10
+
+
+def test_a_request_that_began_behind_another_has_its_own_time(watched: Watched) -> None:
+    assert watched.slow_second.result().count(b"HTTP/1.1 200 ") == 2

@@ -104,12 +104,9 @@ def test_a_measurement_that_is_given_up_is_counted(counting: Server) -> None:
     assert counted(counting, "xavier_streams_active") == 0
 
 
-def test_refusals_are_counted_by_their_kind_for_who_has_the_key_where_metrics_ask_for_it(
-    start_server: StartServer,
-) -> None:
-    server = start_server(
-        "--receive-seconds", "1", "--bytes-per-minute", "1000", "--metrics", "key", XAVIER_API_KEYS=KEY
-    )
+def test_refusals_are_counted_by_their_kind_and_told_to_who_has_the_key(start_server: StartServer) -> None:
+    flags = ("--receive-seconds", "1", "--bytes-per-minute", "1000", "--metrics", "key")
+    server = start_server(*flags, XAVIER_API_KEYS=KEY)
     key = f"Bearer {KEY}"
     refused: dict[str, tuple[bytes, int]] = {
         "unauthorized": (get("/v1/layers"), 401),
