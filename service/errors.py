@@ -23,6 +23,9 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST_FAULTS: Final = 100
+"""Faults that a caller is told."""
+MOST_COUNTED: Final = 10_000
+"""Faults after which nobody looks for more: a document may hold hundreds of thousands."""
 
 
 class XavierError(Exception):
@@ -98,13 +101,17 @@ class Refused(XavierError):
 
     Attributes:
         faults: every fault of the first stage that failed; past MOST_FAULTS they are only counted.
+
+    Args:
+        faults: the first faults, or all.
+        total: how many there are; None where nobody went on to count them.
     """
 
-    def __init__(self, faults: Sequence[Fault], total: int = 0) -> None:
+    def __init__(self, faults: Sequence[Fault], total: int | None = 0) -> None:
         shown = list(faults[:MOST_FAULTS])
-        more = max(total, len(faults)) - len(shown)
-        if more and len(shown) == MOST_FAULTS:
-            shown.append(Fault("", f"and {more} more faults"))
+        more = 0 if total is None else max(total, len(faults)) - len(shown)
+        if len(shown) == MOST_FAULTS and (more or total is None):
+            shown.append(Fault("", f"and {more} more faults" if more else "and more faults"))
         super().__init__("; ".join(f"{fault.pointer}: {fault.message}".removeprefix(": ") for fault in shown))
         self.faults = tuple(shown)
 
@@ -124,6 +131,6 @@ class LimitExceeded(Refused):
         first: the first of its faults.
     """
 
-    def __init__(self, faults: Sequence[Excess]) -> None:
-        super().__init__(faults)
+    def __init__(self, faults: Sequence[Excess], total: int | None = 0) -> None:
+        super().__init__(faults, total)
         self.first = faults[0]

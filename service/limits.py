@@ -10,6 +10,7 @@ class Limits:
     """The most that one specification may ask for.
 
     Attributes:
+        spec_values: JSON values of a specification, objects and arrays among them.
         file_bytes: bytes of all tensors of one file.
         tensors: tensors of one file.
         header_bytes: bytes of a safetensors header; the Hub's clients refuse larger ones.
@@ -17,9 +18,11 @@ class Limits:
         dimension: size of one dimension.
         name_bytes: UTF-8 bytes of a tensor's name.
         whole_elements: elements of a tensor that must be drawn at once: orthogonal, sparse.
+        cuts: different truncated normals of one specification; each costs up to half a millisecond to plan.
         json_values: values in a JSON answer.
     """
 
+    spec_values: int = 1 << 17
     file_bytes: int = 64 << 30
     tensors: int = 100_000
     header_bytes: int = 25_000_000 - 1
@@ -27,4 +30,5 @@ class Limits:
     dimension: int = (1 << 31) - 1
     name_bytes: int = 1024
     whole_elements: int = 1 << 24
+    cuts: int = 1024
     json_values: int = 1 << 20

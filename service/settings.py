@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     stall_seconds: Positive = Field(
         default=60, description="How long the reader of an answer may take nothing before it is cut off, in seconds."
     )
+    max_spec_values: Positive = Field(
+        default=_DEFAULTS.spec_values, description="Most JSON values of a specification, objects and arrays among them."
+    )
     max_file_bytes: Positive = Field(default=_DEFAULTS.file_bytes, description="Most bytes of tensors in a file.")
     max_tensors: Positive = Field(default=_DEFAULTS.tensors, description="Most tensors in a file.")
     max_header_bytes: Positive = Field(
@@ -71,6 +74,9 @@ class Settings(BaseSettings):
     max_whole_elements: Positive = Field(
         default=_DEFAULTS.whole_elements,
         description="Most elements of a tensor that must be drawn whole (orthogonal, sparse); 30 bytes of memory each.",
+    )
+    max_cuts: Positive = Field(
+        default=_DEFAULTS.cuts, description="Most different truncated normals in a specification."
     )
     max_json_values: Positive = Field(default=_DEFAULTS.json_values, description="Most values in a JSON answer.")
 
@@ -95,6 +101,7 @@ class Settings(BaseSettings):
     def limits(self) -> Limits:
         """How large a specification may be."""
         return Limits(
+            spec_values=self.max_spec_values,
             file_bytes=self.max_file_bytes,
             tensors=self.max_tensors,
             header_bytes=self.max_header_bytes,
@@ -102,6 +109,7 @@ class Settings(BaseSettings):
             dimension=self.max_dimension,
             name_bytes=self.max_name_bytes,
             whole_elements=self.max_whole_elements,
+            cuts=self.max_cuts,
             json_values=self.max_json_values,
         )
 

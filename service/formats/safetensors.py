@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
+from itertools import chain
+from json.encoder import encode_basestring
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -39,6 +41,8 @@ MEASURED_WIDTH: Final = 24
 """Characters of a measured number, so that the header's length is known before anything is measured."""
 DTYPE_ORDER: Final = (DType.F64, DType.F32, DType.BF16, DType.F16, DType.F8_E4M3, DType.F8_E5M2)
 """The reference writer's enumeration of dtypes, descending."""
+_RANKS: Final = {dtype: rank for rank, dtype in enumerate(DTYPE_ORDER)}
+LAST_OF_16_BITS: Final = "\uffff"
 ELEMENTWISE: Final = (Uniform, Normal, TruncatedNormal, CutNormal, Constant)
 """Laws that scalars alone define."""
 
@@ -55,7 +59,7 @@ class Segment:
 def lay_out(plan: Plan) -> tuple[Segment, ...]:
     """The tensors of a plan in file order."""
     segments, start = [], 0
-    for tensor in sorted(plan.tensors, key=lambda tensor: (DTYPE_ORDER.index(tensor.parameter.dtype), tensor.name)):
+    for tensor in sorted(plan.tensors, key=lambda tensor: (_RANKS[tensor.parameter.dtype], tensor.name)):
         segments.append(Segment(tensor, start, start + tensor.parameter.nbytes))
         start = segments[-1].stop
     return tuple(segments)
@@ -88,7 +92,6 @@ class SafetensorsFile:
         self._measured = measured
         self._limits = limits or Limits()
         self.header = self._header()
-        _check_header(len(self.header) - ALIGNMENT, self._limits.header_bytes)
 
     @property
     def length(self) -> int:
@@ -157,37 +160,78 @@ class SafetensorsFile:
         return SafetensorsFile(self.plan, self.statistics, None, self._limits)
 
     def _header(self) -> bytes:
-        metadata = {"format": "pt", "xavier": self._metadata()}
-        entries = [f'"__metadata__":{_json(metadata)}']
+        """The header with its length before it; it is given up as soon as it is too long."""
+        pieces: list[bytes] = []
+        length = 0
+        for piece in chain(self._metadata(), self._entries()):
+            length += len(piece)
+            _check_header(length, self._limits.header_bytes)
+            pieces.append(piece)
+        padding = -length % ALIGNMENT
+        _check_header(length + padding, self._limits.header_bytes)
+        return b"".join([(length + padding).to_bytes(ALIGNMENT, "little"), *pieces, b" " * padding])
+
+    def _entries(self) -> Iterator[bytes]:
+        """Where every tensor lies, in file order."""
         for segment in self.segments:
             tensor = segment.tensor
             shape = ",".join(map(str, tensor.shape))
             offsets = f"{segment.start},{segment.stop}"
             entry = f'{{"dtype":"{tensor.parameter.dtype}","shape":[{shape}],"data_offsets":[{offsets}]}}'
-            entries.append(f"{_json(tensor.name)}:{entry}")
-        header = ("{" + ",".join(entries) + "}").encode()
-        header += b" " * (-len(header) % ALIGNMENT)
-        return len(header).to_bytes(ALIGNMENT, "little") + header
+            yield f",{encode_basestring(tensor.name)}:{entry}".encode()
+        yield b"}"
 
-    def _metadata(self) -> str:
-        """Canonical JSON (RFC 8785); measured numbers alone are padded to a fixed width."""
-        parts: dict[Any, str] = {}
-        summaries: Sequence[Summary | None] = self._measured or [None] * len(self.plan.tensors)
-        tensors = []
-        for tensor, summary in zip(self.plan.tensors, summaries, strict=True):
+    def _metadata(self) -> Iterator[bytes]:
+        """Canonical JSON (RFC 8785) as a JSON string; measured numbers alone are padded to a fixed width."""
+        tensors, seed = self.plan.tensors, self.plan.spec.seed
+        begin = f'{{"digest":"{self.plan.digest}","seed":"{seed}","stream":{STREAM_VERSION},"tensors":{{'
+        yield b'{"__metadata__":{"format":"pt","xavier":"' + _escape(begin).encode()
+        descriptions = self._descriptions()
+        for number, place in enumerate(_in_canonical_order([tensor.name for tensor in tensors])):
+            comma = "," if number else ""
+            name = _escape(f"{comma}{encode_basestring(tensors[place].name)}:")
+            yield (name + self._described(place, descriptions[place])).encode()
+        yield _escape("}}").encode() + b'"}'
+
+    def _descriptions(self) -> list[str]:
+        """How the tensors came about, as parts of a JSON string; what is equal is written once."""
+        by_parameter: dict[Parameter, str] = {}
+        by_content: dict[Hashable, str] = {}
+        descriptions, length = [], 0
+        for tensor in self.plan.tensors:
             of = tensor.parameter
-            described = (of.initializer, of.fans, of.arrangement, of.distribution, of.dtype)
-            part = parts.get(described)
-            if part is None:
-                part = parts[described] = describe_parameter(tensor, self.statistics)
-            if self.statistics == "measured":
-                part = part.replace('"measured":null', f'"measured":{_fixed_width(summary)}')
-            if tensor.canonical_name != tensor.name:
-                part = f'{{"canonical_name":{_json(tensor.canonical_name)},' + part[1:]
-            tensors.append((tensor.name.encode("utf-16-be"), f"{_json(tensor.name)}:{part}"))
-        listed = ",".join(text for _, text in sorted(tensors))
-        seed = self.plan.spec.seed
-        return f'{{"digest":"{self.plan.digest}","seed":"{seed}","stream":{STREAM_VERSION},"tensors":{{{listed}}}}}'
+            if of not in by_parameter:
+                content = (of.initializer, of.fans, of.arrangement, of.distribution, of.dtype)
+                text = by_content.get(content) or _escape(describe_parameter(tensor, self.statistics))
+                by_parameter[of] = by_content[content] = text
+            descriptions.append(by_parameter[of])
+            length += len(descriptions[-1])
+            _check_header(length, self._limits.header_bytes)
+        return descriptions
+
+    def _described(self, place: int, description: str) -> str:
+        """The description of a tensor, with its own numbers and names in it."""
+        tensor = self.plan.tensors[place]
+        if self.statistics == "measured":
+            measured = self._measured[place] if self._measured else None
+            description = description.replace(
+                _escape('"measured":null'), _escape(f'"measured":{_fixed_width(measured)}')
+            )
+        if tensor.canonical_name == tensor.name:
+            return description
+        return _escape(f'{{"canonical_name":{encode_basestring(tensor.canonical_name)},') + description[1:]
+
+
+def _in_canonical_order(names: Sequence[str]) -> list[int]:
+    """The places of names as RFC 8785 orders them (section 3.2.3): by UTF-16, which mostly is by code point."""
+    if max(map(max, filter(None, names)), default="") <= LAST_OF_16_BITS:
+        return sorted(range(len(names)), key=names.__getitem__)
+    return sorted(range(len(names)), key=lambda place: names[place].encode("utf-16-be"))
+
+
+def _escape(text: str) -> str:
+    """A text as a part of a JSON string."""
+    return encode_basestring(text)[1:-1]
 
 
 def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
@@ -242,7 +286,7 @@ def _json(value: Any) -> str:
 
 def _check_header(length: int, limit: int) -> None:
     if length > limit:
-        message = f"at most {limit} bytes of header; this has {length}: use fewer or shorter names, or statistics=none"
+        message = f"at most {limit} bytes of header; this has more: use fewer or shorter names, or statistics=none"
         raise LimitExceeded([Excess("/layers", message, "header_bytes", limit, length)])
 
 

@@ -172,17 +172,13 @@ def _planned(tensor: StoredTensor | None, name: str, described: TensorDescriptio
         _check_arrangement(arrangement, shape)
         _check_law(law, prod(canonical_shape), dtype)
     parameter = Parameter(
-        suffix="",
-        output_suffix="",
         canonical_shape=canonical_shape,
         arrangement=arrangement,
         dtype=dtype,
         fans=fans,
         rule=None,
-        role=None,
         initializer=described.initializer,
         distribution=law,
-        pointer="",
     )
     return TensorPlan(name, described.canonical_name or name, seed, parameter)
 

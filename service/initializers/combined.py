@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import frexp, fsum, ldexp, sqrt
 
 import numpy as np
@@ -190,3 +190,14 @@ def joined(
     if first == second and isinstance(first, Constant):
         return first
     return Joined(first, second, *suffixes, tuple(order), length)
+
+
+def renamed(law: Distribution, suffixes: tuple[str, str]) -> Distribution:
+    """The same law for two tensors of other names."""
+    match law:
+        case Sum() | Joined():
+            return replace(law, suffix=suffixes[0], other_suffix=suffixes[1])
+        case Stacked(laws=laws):
+            return stacked([renamed(each, suffixes) for each in laws], law.length)
+        case _:
+            return law

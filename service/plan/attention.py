@@ -7,7 +7,7 @@ for the heads.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
@@ -45,7 +45,7 @@ class _Attention:
         if self.layer.bias:
             bias = self.build.bias(self.size, self.layer.bias_initializer, self.size)
             names = ("out_proj.bias", "attention_output.bias")
-            yield replace(bias, name=names[0], output_name=names[self.build.in_keras], torch_default=ZEROS)
+            yield bias._replace(name=names[0], output_name=names[self.build.in_keras], torch_default=ZEROS)
 
     @property
     def size(self) -> int:
@@ -74,13 +74,13 @@ class _Attention:
         weight = self.build.kernel((3 * self.size, self.size), exact, self.size, None, names=names)
         view = (3, *self.heads, self.size)
         counted = Connectivity(view, in_axes=(3,), out_axes=(1, 2), batch_axes=(0,), rows=(2,))
-        weight = replace(weight, keras=counted, torch_default=XAVIER)
+        weight = weight._replace(keras=counted, torch_default=XAVIER)
         yield from self._in_keras(weight, view) if self.build.in_keras else (weight,)
 
     def _biases(self) -> Iterator[Role]:
         bias = self.build.bias(3 * self.size, self.layer.bias_initializer, self.size)
         counted = Connectivity((3, *self.heads), in_axes=(1,), out_axes=(2,), batch_axes=(0,))
-        bias = replace(bias, name="in_proj_bias", output_name="in_proj_bias", keras=counted, torch_default=ZEROS)
+        bias = bias._replace(name="in_proj_bias", output_name="in_proj_bias", keras=counted, torch_default=ZEROS)
         yield from self._in_keras(bias, (3, *self.heads)) if self.build.in_keras else (bias,)
 
     def _in_keras(self, role: Role, view: Shape) -> Iterator[Role]:
@@ -89,7 +89,7 @@ class _Attention:
         last = "kernel" if len(view) > 3 else "bias"
         for part, projection in enumerate(PROJECTIONS):
             arrangement = Arrangement(view, axes, part=part)
-            yield replace(role, output_name=f"{projection}.{last}", arrangement=arrangement)
+            yield role._replace(output_name=f"{projection}.{last}", arrangement=arrangement)
 
     def _separate(self) -> Iterator[Role]:
         for projection, inputs in zip(PROJECTIONS, self.inputs, strict=True):
@@ -98,7 +98,7 @@ class _Attention:
             exact = fans.linear(inputs, self.size)
             weight = self.build.kernel((self.size, inputs), exact, inputs, Arrangement(view, (2, 0, 1)), names=names)
             counted = Connectivity(view, in_axes=(2,), out_axes=(0, 1), rows=(1,))
-            yield replace(weight, keras=counted, torch_default=XAVIER)
+            yield weight._replace(keras=counted, torch_default=XAVIER)
 
     def _output(self) -> Role:
         view = (self.size, *self.heads)
@@ -109,4 +109,4 @@ class _Attention:
             (self.size, self.size), exact, self.size, arrangement, initializer=initializer, names=names
         )
         field = "initializer" if initializer is None else "out_initializer"
-        return replace(weight, keras=Connectivity(view, in_axes=(1, 2), out_axes=(0,)), field=field)
+        return weight._replace(keras=Connectivity(view, in_axes=(1, 2), out_axes=(0,)), field=field)

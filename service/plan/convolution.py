@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import prod
 
 from service.initializers import fans
@@ -49,11 +48,11 @@ def separable(layer: layers.SeparableConv, build: Builder) -> Iterator[Role]:
     pointwise = build.kernel(
         shape, exact, channels, _in_keras(shape), initializer=layer.pointwise_initializer, names=names
     )
-    yield replace(pointwise, field="initializer" if layer.pointwise_initializer is None else "pointwise_initializer")
+    yield pointwise._replace(field="initializer" if layer.pointwise_initializer is None else "pointwise_initializer")
     if layer.bias:
         bias = build.bias(layer.out_channels, layer.bias_initializer, channels)
         bias_names = ("pointwise.bias", "bias")
-        yield replace(bias, name=bias_names[0], output_name=bias_names[build.in_keras])
+        yield bias._replace(name=bias_names[0], output_name=bias_names[build.in_keras])
 
 
 def _with_bias(
@@ -71,7 +70,7 @@ def _depthwise(layer: layers.DepthwiseConv | layers.SeparableConv, build: Builde
     keras_axes = Arrangement(view, (*range(2, len(view)), 0, 1))
     exact = fans.convolution(channels, channels * multiplier, kernel, channels)
     weight = build.kernel(shape, exact, prod(kernel), keras_axes, names=names)
-    return replace(weight, keras=Connectivity(view, in_axes=(0,), out_axes=(1,)))
+    return weight._replace(keras=Connectivity(view, in_axes=(0,), out_axes=(1,)))
 
 
 def _in_keras(shape: Shape) -> Arrangement:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil, inf, isfinite, nextafter
 from typing import Final, NamedTuple, assert_never
 
@@ -43,7 +42,8 @@ def understand(role: Role) -> Understood:
         rule = "keras"
     fans = role.fans(rule)
     if role.combine:
-        law = role.combine(*(understand(part).law for part in role.parts))
+        names = tuple(part.name for part in role.parts)
+        law = role.combine(*(understand(part).law for part in role.parts), names)
     else:
         law = law_of(initializer, fans, role)
     return Understood(law, fans, rule if fans else None)
@@ -183,7 +183,7 @@ def _default(
         return law.scaled(multiplier) if isinstance(law, distributions.Uniform) else law
     if "multiplier" in type(default).model_fields:
         default = default.model_copy(update={"multiplier": multiplier})
-    return law_of(default, fans, replace(role, rule=framework))
+    return law_of(default, fans, role._replace(rule=framework))
 
 
 def _connected(role: Role, rule: Rule, ranks: range, way_out: str) -> Connectivity:

@@ -1,27 +1,32 @@
-"""One pass over a specification: every fault of a stage is collected before the next stage starts.
+"""Planning in two steps: an outline, in which every layer is understood once and its cost counted; then its expansion.
 
-The stages: what the layers mean, then the limits, then the names, which alone need repeats expanded.
-Cost is counted in plain integers, so nothing is allocated or expanded for a specification that is too large.
+Every fault of a stage is collected before the next stage starts: what the layers mean, then the limits, then the names,
+which alone need repeats expanded. Cost is counted in plain integers, so nothing is allocated or expanded for a
+specification that is too large. Layers that are equal but for their names are understood once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import reduce
+from itertools import groupby
 from math import prod
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 from unicodedata import category
 
-from service.errors import Excess, Fault, InvalidSpec, LimitExceeded
+from service.errors import MOST_COUNTED, Excess, Fault, InvalidSpec, LimitExceeded
+from service.initializers.combined import renamed
 from service.initializers.distributions import Constant
 from service.limits import Limits
 from service.plan.laws import Understood, understand
-from service.plan.recurrent import tensors_of
-from service.plan.role import Builder, Role
+from service.plan.role import NUMBER, Role
 from service.plan.roles import roles_of
 from service.plan.tensors import Parameter, Plan, TensorPlan
 from service.spec.canonical import canonical_document, canonical_json
-from service.spec.layers import GRU, LSTM, RNN, AnyLayer, Group, LayerNorm, Leaf, Repeat, RMSNorm, Tensor
+from service.spec.initializers import TruncatedNormal
+from service.spec.layers import AnyLayer, Group, LayerNorm, Leaf, Repeat, RMSNorm, Tensor
 from service.spec.model import ModelSpec
 from service.stream.dtypes import DType
 
@@ -30,6 +35,7 @@ MOST_TOLD: Final = 10**100
 """The largest number that is told as it is."""
 LEAST_ENTRY: Final = 80
 """Bytes of a tensor in a header besides its names, at the least."""
+RESERVED: Final = "__metadata__"
 
 
 def make_plan(spec: ModelSpec, limits: Limits | None = None) -> Plan:
@@ -43,15 +49,50 @@ def make_plan(spec: ModelSpec, limits: Limits | None = None) -> Plan:
         InvalidSpec: it means nothing: a scheme without fans, groups that do not divide, names that collide.
         LimitExceeded: it is larger than the limits.
     """
+    return make_outline(spec, limits).expanded()
+
+
+def make_outline(spec: ModelSpec, limits: Limits | None = None) -> Outline:
+    """Understand every layer of a specification once, however often it is repeated.
+
+    Args:
+        spec: a specification of valid form.
+        limits: how large it may be; the defaults where None.
+
+    Raises:
+        InvalidSpec: a layer means nothing.
+        LimitExceeded: it is larger than the limits.
+    """
     planner = _Planner(spec, limits or Limits())
-    outline = planner.outline()
-    tensors = tuple(planner.expand(outline, ""))
-    planner.check_names(tensors)
-    return Plan(spec, canonical_json(canonical_document(spec)), tensors)
+    return Outline(planner, planner.outline())
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
+class Outline:
+    """A specification whose layers are understood and whose cost is known; nothing is expanded yet.
+
+    Attributes:
+        canonical: the canonical form of the specification.
+        tensors: how many tensors the plan will have.
+    """
+
+    def __init__(self, planner: _Planner, branches: Sequence[_Branch]) -> None:
+        self._planner = planner
+        self._branches = branches
+        self.canonical = canonical_json(canonical_document(planner.spec))
+        self.tensors = sum(branch.cost.tensors for branch in branches)
+
+    def expanded(self) -> Plan:
+        """The plan, with all its tensors.
+
+        Raises:
+            InvalidSpec: names collide, or are none.
+        """
+        made = list(self._planner.expand(self._branches, ""))
+        self._planner.check_names(made)
+        return Plan(self._planner.spec, self.canonical, tuple(each.tensor for each in made))
+
+
+class _Cost(NamedTuple):
     """What some layers come to, in plain integers: nothing is expanded to count it."""
 
     tensors: int = 0
@@ -59,11 +100,11 @@ class _Cost:
     name_bytes: int = 0
     """Bytes of all names at the least; the numbers of repeats grow longer."""
 
-    def __add__(self, other: _Cost) -> _Cost:
+    def plus(self, other: _Cost) -> _Cost:
         return _Cost(self.tensors + other.tensors, self.nbytes + other.nbytes, self.name_bytes + other.name_bytes)
 
-    def __mul__(self, times: int) -> _Cost:
-        return _Cost(self.tensors * times, self.nbytes * times, self.name_bytes * times)
+    def times(self, count: int) -> _Cost:
+        return _Cost(self.tensors * count, self.nbytes * count, self.name_bytes * count)
 
     @property
     def header_bytes(self) -> int:
@@ -71,20 +112,70 @@ class _Cost:
         return 2 * self.name_bytes + LEAST_ENTRY * self.tensors
 
 
-@dataclass(frozen=True, slots=True)
-class _Branch:
-    """A layer that has tensors, understood once: its own parameters, or the branches inside it and how often."""
+class _Part(NamedTuple):
+    """A parameter under the names that it has in its layer.
+
+    Attributes:
+        others: canonical names of the further tensors that are in it.
+    """
+
+    suffix: str
+    output_suffix: str
+    parameter: Parameter
+    others: tuple[str, ...]
+
+    def numbered(self, number: int) -> _Part:
+        """The same part of one layer of a stack; the law of two tensors in one has their names in it."""
+        suffix, output_suffix, *others = (
+            name.replace(NUMBER, str(number)) for name in (self.suffix, self.output_suffix, *self.others)
+        )
+        parameter = self.parameter
+        for other in others:
+            law = renamed(parameter.distribution, (suffix, other))
+            if law != parameter.distribution:
+                parameter = replace(parameter, distribution=law)
+        return _Part(suffix, output_suffix, parameter, tuple(others))
+
+
+class _Parts(NamedTuple):
+    """The parts of a layer; or of the layers of a stack that have the same but for the numbers in their names."""
+
+    numbers: range | None
+    parts: tuple[_Part, ...]
+
+    def cost(self, prefix: str, more: int) -> _Cost:
+        """What they come to under a prefix, each name being some bytes longer (or shorter) than that makes it."""
+        nbytes = sum(part.parameter.nbytes for part in self.parts)
+        name_bytes = sum(_bytes_of(_joined(prefix, name)) + more for name in self.suffixes(0))
+        return _Cost(len(self.parts), nbytes, name_bytes).times(1 if self.numbers is None else len(self.numbers))
+
+    def each(self) -> Iterator[_Part]:
+        """All parts, number by number."""
+        if self.numbers is None:
+            yield from self.parts
+        else:
+            yield from (part.numbered(number) for number in self.numbers for part in self.parts)
+
+    def suffixes(self, number: int) -> list[str]:
+        """The names of the parts in the file, of the first (0) or the last (-1) number."""
+        if self.numbers is None:
+            return [part.output_suffix for part in self.parts]
+        return [part.output_suffix.replace(NUMBER, str(self.numbers[number])) for part in self.parts]
+
+
+class _Branch(NamedTuple):
+    """A layer that has tensors, understood once: its own parts, or the branches inside it and how often."""
 
     name: str
+    pointer: str
     numbers: range | None
     """The numbers of a repeat; None for a group and a leaf."""
     inside: tuple[_Branch, ...]
-    parameters: tuple[Parameter, ...]
+    parts: tuple[_Parts, ...]
     cost: _Cost
 
 
-@dataclass(frozen=True, slots=True)
-class _Prefix:
+class _Prefix(NamedTuple):
     """What stands before the names inside: the longest there is, and by how much the shortest is shorter."""
 
     longest: str = ""
@@ -98,74 +189,108 @@ class _Prefix:
         return _Prefix(_joined(self.longest, last), self.slack + len(last) - len(first))
 
 
+class _Made(NamedTuple):
+    """A tensor, the pointer to its layer, and the further canonical tensors that are in it."""
+
+    tensor: TensorPlan
+    pointer: str
+    others: tuple[str, ...]
+
+    @property
+    def canonical_names(self) -> tuple[str, ...]:
+        """The canonical tensors that are in it; of those that share one, the first alone has it."""
+        arrangement = self.tensor.parameter.arrangement
+        return () if arrangement and arrangement.part else (self.tensor.canonical_name, *self.others)
+
+
 class _Planner:
     def __init__(self, spec: ModelSpec, limits: Limits) -> None:
         self.spec = spec
         self.limits = limits
         self.faults: list[Fault] = []
         self.excesses: list[Excess] = []
-        self._recurrent_tensors = 0
+        self._known: dict[Hashable, tuple[_Parts, ...]] = {}
+        self._cuts: set[TruncatedNormal] = set()
+        self._parameters = 0
 
     def outline(self) -> tuple[_Branch, ...]:
         """Every layer understood once, its cost counted with repeats multiplied, and refused where it is too much."""
         self._check_characters(self.spec.prefix, "/prefix")
         branches = self._branches(self.spec.layers, "/layers", _Prefix())
-        cost = sum((branch.cost for branch in branches), _Cost())
+        cost = _total(branches)
         self._limit("/layers", "tensors", cost.tensors, "tensors")
         self._limit("/layers", "file_bytes", cost.nbytes, "bytes")
         self._limit("/layers", "header_bytes", cost.header_bytes, "bytes of header")
         if not (branches or self.faults or self.excesses):
-            self.faults.append(Fault("/layers", "the layers have no tensors; at least one is needed"))
+            self._find(Fault("/layers", "the layers have no tensors; at least one is needed"))
         self._give_up()
         return branches
 
-    def expand(self, branches: Sequence[_Branch], prefix: str) -> Iterator[TensorPlan]:
+    def expand(self, branches: Sequence[_Branch], prefix: str) -> Iterator[_Made]:
         """The tensors of some branches, in order."""
         for branch in branches:
             name = _joined(prefix, branch.name)
-            for parameter in branch.parameters:
-                output = self.spec.prefix + _joined(name, parameter.output_suffix)
-                yield TensorPlan(output, _joined(name, parameter.suffix), self.spec.seed, parameter)
+            for parts in branch.parts:
+                for part in parts.each():
+                    yield self._made(part, name, branch.pointer)
             for number in ("",) if branch.numbers is None else branch.numbers:
                 yield from self.expand(branch.inside, _joined(name, str(number)))
 
-    def check_names(self, tensors: Sequence[TensorPlan]) -> None:
+    def _made(self, part: _Part, name: str, pointer: str) -> _Made:
+        canonical = output = _joined(name, part.suffix)
+        if self.spec.prefix or part.output_suffix != part.suffix:
+            output = self.spec.prefix + _joined(name, part.output_suffix)
+        others = tuple(_joined(name, other) for other in part.others)
+        return _Made(TensorPlan(output, canonical, self.spec.seed, part.parameter), pointer, others)
+
+    def check_names(self, made: Sequence[_Made]) -> None:
         """Names must be unique, in the canonical naming too, printable, and not the format's own."""
-        self._check_unique((tensor.name, tensor) for tensor in tensors)
-        self._check_unique((name, tensor) for tensor in tensors for name in _canonical_names(tensor))
-        for tensor in tensors:
-            self._check_name(tensor)
+        names = [each.tensor.name for each in made]
+        canonical = [name for each in made for name in each.canonical_names]
+        if _all_usable(names) and _all_usable(canonical):
+            return
+        self._check_unique((each.tensor.name, each.pointer) for each in made)
+        self._check_unique((name, each.pointer) for each in made for name in each.canonical_names)
+        for each in made:
+            self._check_name(each.tensor, each.pointer + "/name")
         self._give_up()
 
-    def _check_unique(self, named: Iterable[tuple[str, TensorPlan]]) -> None:
+    def _check_unique(self, named: Iterable[tuple[str, str]]) -> None:
         owners: dict[str, str] = {}
-        for name, tensor in named:
-            pointer = tensor.parameter.pointer
+        for name, pointer in named:
             if name in owners:
                 message = (
                     f"the tensor {_short(name)} is already made by {owners[name]}: give the layers different names"
                 )
-                self.faults.append(Fault(pointer + "/name", message))
+                self._find(Fault(pointer + "/name", message))
             owners.setdefault(name, pointer)
 
-    def _check_name(self, tensor: TensorPlan) -> None:
-        pointer = tensor.parameter.pointer + "/name"
+    def _check_name(self, tensor: TensorPlan, pointer: str) -> None:
         if not tensor.canonical_name:
-            self.faults.append(Fault(pointer, "a tensor needs a name; this one is empty"))
-        elif tensor.name == "__metadata__":
-            self.faults.append(Fault(pointer, "__metadata__ is reserved by the file format: choose another name"))
+            self._find(Fault(pointer, "a tensor needs a name; this one is empty"))
+        elif tensor.name == RESERVED:
+            self._find(Fault(pointer, f"{RESERVED} is reserved by the file format: choose another name"))
         else:
             self._check_characters(tensor.name, pointer)
 
     def _check_characters(self, name: str, pointer: str) -> None:
         if not name.isprintable() and any(category(character) == "Cc" for character in name):
-            self.faults.append(Fault(pointer, f"names must be free of control characters; got {_short(name)}"))
+            self._find(Fault(pointer, f"names must be free of control characters; got {_short(name)}"))
 
-    def _give_up(self) -> None:
+    def _find(self, fault: Fault) -> None:
+        """Keep a fault, and go on unless there are so many that nobody reads them."""
+        if isinstance(fault, Excess):
+            self.excesses.append(fault)
+        else:
+            self.faults.append(fault)
+        if len(self.faults) + len(self.excesses) >= MOST_COUNTED:
+            self._give_up(None)
+
+    def _give_up(self, total: int | None = 0) -> None:
         if self.faults:
-            raise InvalidSpec(list(dict.fromkeys(self.faults)))
+            raise InvalidSpec(list(dict.fromkeys(self.faults)), total)
         if self.excesses:
-            raise LimitExceeded(list(dict.fromkeys(self.excesses)))
+            raise LimitExceeded(list(dict.fromkeys(self.excesses)), total)
 
     def _limit(self, pointer: str, name: str, requested: int, unit: str) -> bool:
         limit = int(getattr(self.limits, name))
@@ -173,7 +298,7 @@ class _Planner:
             asked = requested if requested <= MOST_TOLD else f"more than {MOST_TOLD}"
             way_out = f"make it smaller, or raise XAVIER_MAX_{name.upper()}"
             message = f"at most {limit} {unit}; this asks for {asked}: {way_out}"
-            self.excesses.append(Excess(pointer, message, name, limit, min(requested, MOST_TOLD)))
+            self._find(Excess(pointer, message, name, limit, min(requested, MOST_TOLD)))
         return requested <= limit
 
     def _branches(self, layers: Sequence[AnyLayer], path: str, prefix: _Prefix) -> tuple[_Branch, ...]:
@@ -184,62 +309,67 @@ class _Planner:
         prefix = prefix.with_name(layer.name)
         match layer:
             case Group():
-                return _around(layer.name, None, self._branches(layer.layers, pointer + "/layers", prefix))
+                return _around(layer, pointer, None, self._branches(layer.layers, pointer + "/layers", prefix))
             case Repeat(start=start, times=times):
                 numbers = range(start, start + times)
                 inside = self._branches(layer.layers, pointer + "/layers", prefix.with_numbers(numbers))
-                return _around(layer.name, numbers, inside)
+                return _around(layer, pointer, numbers, inside)
             case _:
                 return self._leaf(layer, pointer, prefix)
 
     def _leaf(self, layer: Leaf, pointer: str, prefix: _Prefix) -> _Branch:
-        parameters = tuple(self._understand(layer, pointer))
-        names = [self.spec.prefix + _joined(prefix.longest, parameter.output_suffix) for parameter in parameters]
-        longest = max((len(name.encode()) for name in names), default=0)
+        known, more = self._understand(layer, pointer), _bytes_of(self.spec.prefix)
+        names = [_joined(prefix.longest, name) for parts in known for name in parts.suffixes(-1)]
+        longest = more + max(map(_bytes_of, names), default=0)
         self._limit(pointer + "/name", "name_bytes", longest, "bytes in a name")
-        name_bytes = sum(map(len, names)) - prefix.slack * len(names)
-        cost = _Cost(len(parameters), sum(parameter.nbytes for parameter in parameters), name_bytes)
-        return _Branch(layer.name, None, (), parameters, cost)
+        cost = reduce(_Cost.plus, (parts.cost(prefix.longest, more - prefix.slack) for parts in known), _Cost())
+        return _Branch(layer.name, pointer, None, (), known, cost)
 
-    def _understand(self, layer: Leaf, pointer: str) -> Iterator[Parameter]:
+    def _understand(self, layer: Leaf, pointer: str) -> tuple[_Parts, ...]:
+        """The parts of a layer, which are those of any other that is equal but for its name."""
+        content = _content(layer)
+        known = self._known.get(content)
+        if known is None:
+            faults = len(self.faults) + len(self.excesses)
+            known = tuple(self._parts(layer, pointer))
+            self._count(known)
+            if len(self.faults) + len(self.excesses) == faults:
+                self._known[content] = known
+        return known
+
+    def _count(self, known: Sequence[_Parts]) -> None:
+        """Stop where a document says more parameters than there may be tensors, of which the rest only costs time."""
+        self._parameters += sum(len(parts.parts) for parts in known)
+        if not self._limit("/layers", "tensors", self._parameters, "tensors"):
+            self._give_up(None)
+
+    def _parts(self, layer: Leaf, pointer: str) -> Iterator[_Parts]:
         if not self._countable(layer, pointer):
             return
         try:
-            for role in roles_of(layer, self.spec):
-                yield self._parameter(role, layer, pointer)
+            for numbers, roles in groupby(roles_of(layer, self.spec), attrgetter("numbers")):
+                yield _Parts(numbers, tuple(self._part(role, layer, pointer) for role in roles))
         except ValueError as error:
-            self.faults.append(Fault(pointer, str(error)))
+            self._find(Fault(pointer, str(error)))
 
     def _countable(self, layer: Leaf, pointer: str) -> bool:
         """Whether a layer is small enough to be understood at all."""
         match layer:
-            case Tensor(shape=shape):
+            case Tensor(shape=shape) | LayerNorm(normalized_shape=shape) | RMSNorm(normalized_shape=shape):
                 return self._limit(pointer, "rank", len(shape), "dimensions")
-            case LayerNorm(normalized_shape=shape) | RMSNorm(normalized_shape=shape):
-                return self._limit(pointer, "rank", len(shape), "dimensions")
-            case RNN() | LSTM() | GRU():  # a short document may ask for many: so many that all count together
-                self._recurrent_tensors += tensors_of(layer, Builder(layer, self.spec))
-                return self._limit(pointer, "tensors", self._recurrent_tensors, "tensors")
             case _:
                 return True
 
-    def _parameter(self, role: Role, layer: Leaf, pointer: str) -> Parameter:
-        dtype = layer.dtype or self.spec.dtype
-        fits = self._fits(role, dtype, pointer)
-        law, fans, rule = self._understood(role, dtype, pointer) if fits else NOTHING
-        return Parameter(
-            suffix=role.name,
-            output_suffix=role.output_name,
-            canonical_shape=role.shape if fits else (),  # what is refused need not be counted
-            arrangement=role.arrangement if fits else None,
-            dtype=dtype,
-            fans=fans,
-            rule=rule,
-            role=role,
-            initializer=role.initializer,
-            distribution=law,
-            pointer=pointer,
-        )
+    def _part(self, role: Role, layer: Leaf, pointer: str) -> _Part:
+        first = role if role.numbers is None else role.numbered(role.numbers.start)
+        parameter = self._parameter(first, layer.dtype or self.spec.dtype, pointer)
+        return _Part(role.name, role.output_name, parameter, role.others)
+
+    def _parameter(self, role: Role, dtype: DType, pointer: str) -> Parameter:
+        if not self._fits(role, dtype, pointer):  # what is refused need not be counted
+            return Parameter((), None, dtype, None, None, role.initializer, NOTHING.law)
+        law, fans, rule = self._understood(role, dtype, pointer)
+        return Parameter(role.shape, role.arrangement, dtype, fans, rule, role.initializer, law, role)
 
     def _fits(self, role: Role, dtype: DType, pointer: str) -> bool:
         rank = max(len(role.shape), len(role.arrangement.axes) if role.arrangement else 0)
@@ -251,6 +381,10 @@ class _Planner:
         return fits
 
     def _understood(self, role: Role, dtype: DType, pointer: str) -> Understood:
+        if isinstance(role.initializer, TruncatedNormal):
+            self._cuts.add(role.initializer)
+            if not self._limit(pointer, "cuts", len(self._cuts), "different truncated normals"):
+                return NOTHING
         try:
             understood = understand(role)
         except (ValueError, OverflowError) as error:
@@ -265,21 +399,36 @@ class _Planner:
 
     def _blame(self, role: Role, pointer: str, message: str) -> None:
         name = role.name or "the tensor"
-        self.faults.append(Fault(f"{pointer}/{role.field}", f"{role.initializer.type} for {name}: {message}"))
+        self._find(Fault(f"{pointer}/{role.field}", f"{role.initializer.type} for {name}: {message}"))
 
 
-def _around(name: str, numbers: range | None, inside: tuple[_Branch, ...]) -> _Branch:
+def _around(layer: Group | Repeat, pointer: str, numbers: range | None, inside: tuple[_Branch, ...]) -> _Branch:
     times = 1 if numbers is None else numbers.stop - numbers.start
-    return _Branch(name, numbers, inside, (), sum((branch.cost for branch in inside), _Cost()) * times)
+    return _Branch(layer.name, pointer, numbers, inside, (), _total(inside).times(times))
 
 
-def _canonical_names(tensor: TensorPlan) -> tuple[str, ...]:
-    """The canonical tensors that are in a tensor; of those that share one, the first alone has it."""
-    parameter, name = tensor.parameter, tensor.canonical_name
-    if parameter.arrangement and parameter.arrangement.part:
-        return ()
-    others = parameter.role.others if parameter.role else ()
-    return (name, *(name.removesuffix(parameter.suffix) + other for other in others))
+def _total(branches: Sequence[_Branch]) -> _Cost:
+    return reduce(_Cost.plus, (branch.cost for branch in branches), _Cost())
+
+
+def _content(layer: Leaf) -> Hashable:
+    """All that a layer says but its name."""
+    return type(layer), *(value for field, value in vars(layer).items() if field != "name")
+
+
+def _all_usable(names: Sequence[str]) -> bool:
+    """Whether no name needs a closer look: all are different, printable, and neither empty nor reserved."""
+    different = set(names)
+    return (
+        len(different) == len(names)
+        and all(map(str.isprintable, different))
+        and "" not in different
+        and RESERVED not in different
+    )
+
+
+def _bytes_of(name: str) -> int:
+    return len(name) if name.isascii() else len(name.encode())
 
 
 def _joined(prefix: str, name: str) -> str:

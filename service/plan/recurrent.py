@@ -7,7 +7,7 @@ a GRU both in one tensor, and the gates i, f, c, o and z, r, h.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -16,7 +16,7 @@ from service.initializers.combined import joined, stacked, summed
 from service.initializers.distributions import Constant, Distribution
 from service.initializers.fans import Connectivity
 from service.plan.arrangement import Arrangement
-from service.plan.role import XAVIER, Builder, Role, within
+from service.plan.role import NUMBER, XAVIER, Builder, Role, within
 from service.spec import initializers as wire
 from service.spec import layers
 from service.spec.initializers import AnyInitializer
@@ -29,21 +29,20 @@ ORTHOGONAL: Final = wire.Orthogonal(type="orthogonal")
 
 
 def recurrent(layer: layers.Recurrent, build: Builder) -> Iterator[Role]:
-    """The parameters of every layer and direction."""
-    directions = ("forward", "backward") if layer.bidirectional else ("forward",)
-    for number in range(layer.num_layers):
-        inputs = layer.input_size if number == 0 else layer.hidden_size * len(directions)
-        for direction in directions:
-            suffix = f"_l{number}" + ("_reverse" if direction == "backward" else "")
-            path = f"{number}." if layer.num_layers > 1 else ""
-            path += f"{direction}." if layer.bidirectional else ""
-            yield from _Cell(layer, build, suffix, path).parameters(inputs)
+    """The parameters of every layer and direction; all layers but the first have the same."""
+    yield from _parameters(layer, build, range(1), layer.input_size)
+    if layer.num_layers > 1:
+        yield from _parameters(layer, build, range(1, layer.num_layers), layer.hidden_size * (1 + layer.bidirectional))
 
 
-def tensors_of(layer: layers.Recurrent, build: Builder) -> int:
-    """How many parameters there are, without making them."""
-    biases = (1 if build.in_keras else 2) if layer.bias else 0
-    return layer.num_layers * (1 + layer.bidirectional) * (2 + biases)
+def _parameters(layer: layers.Recurrent, build: Builder, numbers: range, inputs: int) -> Iterator[Role]:
+    """The parameters of some layers of a stack, direction by direction."""
+    for direction in ("forward", "backward") if layer.bidirectional else ("forward",):
+        suffix = f"_l{NUMBER}" + ("_reverse" if direction == "backward" else "")
+        path = f"{NUMBER}." if layer.num_layers > 1 else ""
+        path += f"{direction}." if layer.bidirectional else ""
+        for role in _Cell(layer, build, suffix, path).parameters(inputs):
+            yield role._replace(numbers=numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class _Cell:
     """One direction of one layer.
 
     Attributes:
-        suffix: of the names in PyTorch.
+        suffix: of the names in PyTorch; NUMBER stands for the number of the layer.
         path: before the names in Keras.
     """
 
@@ -65,7 +64,7 @@ class _Cell:
         yield self._weight("weight_ih", "kernel", inputs, None)
         recurrent_kernel = self._weight("weight_hh", "recurrent_kernel", self.hidden, self.layer.recurrent_initializer)
         field = "initializer" if self.layer.recurrent_initializer is None else "recurrent_initializer"
-        yield replace(recurrent_kernel, keras_default=ORTHOGONAL, field=field)
+        yield recurrent_kernel._replace(keras_default=ORTHOGONAL, field=field)
         if self.layer.bias:
             both = self._bias("bias_ih", self.forget_bias, 1.0), self._bias("bias_hh", self.forget_bias and 0.0, 0.0)
             yield from (self._one_bias(*both),) if self.build.in_keras else both
@@ -96,32 +95,30 @@ class _Cell:
         exact = fans.fused(self.gates, inputs, self.hidden)
         names = (name + self.suffix, self.path + keras_name)
         weight = self.build.kernel(shape, exact, self.hidden, arrangement, initializer=own, names=names)
-        return replace(weight, torch_default=partial(within, self.hidden), keras_default=XAVIER)
+        return weight._replace(torch_default=partial(within, self.hidden), keras_default=XAVIER)
 
     def _bias(self, name: str, forget: float | None, keras_forget: float) -> Role:
         """One bias of PyTorch; Keras' default adds one to the forget gate of an LSTM."""
         bias = self.build.bias(self.gates * self.hidden, self.layer.bias_initializer, self.hidden)
-        bias = replace(bias, name=name + self.suffix, output_name=name + self.suffix)
+        bias = bias._replace(name=name + self.suffix, output_name=name + self.suffix)
         if self.layer.type == "gru":  # Keras counts the inputs and outputs of both in one tensor
-            bias = replace(bias, keras=Connectivity((2, *bias.shape), in_axes=(0,), out_axes=(1,)))
+            bias = bias._replace(keras=Connectivity((2, *bias.shape), in_axes=(0,), out_axes=(1,)))
         if forget is not None:
             field = "forget_bias" if self.layer.bias_initializer is None else bias.field
-            return replace(bias, field=field, parts=(bias,), combine=partial(self._forgetting, forget))
+            return bias._replace(field=field, parts=(bias,), combine=partial(self._forgetting, forget))
         if self.layer.type == "lstm":
-            bias = replace(bias, keras_default=partial(self._forgetting, keras_forget, Constant(0.0)))
+            bias = bias._replace(keras_default=partial(self._forgetting, keras_forget, Constant(0.0)))
         return bias
 
-    def _forgetting(self, forget: float, law: Distribution) -> Distribution:
+    def _forgetting(self, forget: float, law: Distribution, *_: object) -> Distribution:
         laws = [law] * self.gates
         laws[FORGET_GATE] = Constant(forget)
         return stacked(laws, self.hidden)
 
     def _one_bias(self, first: Role, second: Role) -> Role:
         """Keras' bias: the sum of both, or for a GRU both, one after the other."""
-        names = (first.name, second.name)
-        combine = partial(summed, suffixes=names)
-        one = replace(first, output_name=self.path + "bias", parts=(first, second), combine=combine)
+        one = first._replace(output_name=self.path + "bias", parts=(first, second), combine=summed)
         if self.layer.type != "gru":
             return one
-        join = partial(joined, suffixes=names, order=GRU_IN_KERAS, length=self.hidden)
-        return replace(one, shape=(2, *first.shape), combine=join)
+        join = partial(joined, order=GRU_IN_KERAS, length=self.hidden)
+        return one._replace(shape=(2, *first.shape), combine=join)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from service.initializers import fans
 from service.initializers.distributions import Distribution, Uniform
@@ -20,6 +20,8 @@ from service.spec.model import ModelSpec
 
 Rule = FanRule | Literal["axes"]
 RULES: Final[tuple[FanRule, ...]] = get_args(FanRule)
+NUMBER: Final = "#"
+"""What stands for the number of a layer in the names of a stack of layers."""
 Default = AnyInitializer | Callable[[], Distribution]
 """What a framework draws by itself: an initializer under its own fans, or a law."""
 
@@ -28,8 +30,7 @@ ZEROS: Final = wire.Zeros(type="zeros")
 ONES: Final = wire.Ones(type="ones")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Role:
+class Role(NamedTuple):
     """A parameter as its layer defines it.
 
     Attributes:
@@ -46,16 +47,18 @@ class Role:
         torch_default: what PyTorch draws; None where it has no such layer.
         keras_default: what Keras draws; None where it has no such layer.
         parts: parameters whose laws together make the law of this one.
-        combine: how they make it.
+        combine: how they make it, from their laws and the tuple of their names.
+        numbers: the numbers of the layers of a stack that have such a parameter, for which NUMBER stands in its names;
+            None for a parameter that a layer has once.
     """
 
     name: str
     output_name: str
     shape: Shape
-    arrangement: Arrangement | None = None
     initializer: AnyInitializer
-    field: str = "initializer"
     rule: Rule
+    arrangement: Arrangement | None = None
+    field: str = "initializer"
     exact: Connectivity | None = None
     torch: Connectivity | None = None
     keras: Connectivity | None = None
@@ -63,11 +66,21 @@ class Role:
     keras_default: Default | None = ZEROS
     parts: tuple[Role, ...] = ()
     combine: Callable[..., Distribution] | None = None
+    numbers: range | None = None
 
     @property
     def others(self) -> tuple[str, ...]:
         """Canonical names of the further parameters that are in this one."""
         return tuple(part.name for part in self.parts if part.name != self.name)
+
+    def numbered(self, number: int) -> Role:
+        """The parameter of one layer of a stack."""
+        return self._replace(
+            name=self.name.replace(NUMBER, str(number)),
+            output_name=self.output_name.replace(NUMBER, str(number)),
+            parts=tuple(part.numbered(number) for part in self.parts),
+            numbers=None,
+        )
 
     def fans(self, rule: Rule) -> Fans | None:
         """The fans by a rule; None where it sees no connection."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Final, assert_never
 
@@ -62,7 +61,7 @@ def _linear(layer: layers.Linear, build: Builder) -> Iterator[Role]:
     shape, in_out = (outputs, inputs), Arrangement((outputs, inputs), (1, 0))
     weight = build.kernel(shape, fans.linear(inputs, outputs), inputs, in_out)
     if layer.layout == "in_out":  # stored so, PyTorch's rule takes the outputs for inputs
-        weight = replace(weight, arrangement=in_out, torch=Connectivity(shape, in_axes=(0,), out_axes=(1,)))
+        weight = weight._replace(arrangement=in_out, torch=Connectivity(shape, in_axes=(0,), out_axes=(1,)))
     yield weight
     if layer.bias:
         yield build.bias(outputs, layer.bias_initializer, inputs)
@@ -73,9 +72,9 @@ def _bilinear(layer: layers.Bilinear, build: Builder) -> Iterator[Role]:
     shape = (outputs, one, other)
     weight = build.kernel(shape, fans.bilinear(one, other, outputs), one, Arrangement(shape, (1, 2, 0)))
     counted = Connectivity(shape, in_axes=(2,), out_axes=(0,))
-    yield replace(weight, keras=counted, torch_default=partial(within, one), keras_default=None)
+    yield weight._replace(keras=counted, torch_default=partial(within, one), keras_default=None)
     if layer.bias:
-        yield replace(build.bias(outputs, layer.bias_initializer, one), keras_default=None)
+        yield build.bias(outputs, layer.bias_initializer, one)._replace(keras_default=None)
 
 
 def _embedding(layer: layers.Embedding, build: Builder) -> Iterator[Role]:
@@ -83,7 +82,7 @@ def _embedding(layer: layers.Embedding, build: Builder) -> Iterator[Role]:
     initializer = build.initializer(layer.initializer, STANDARD_NORMAL)
     table = build.plain(("weight", "embeddings"), (rows, columns), initializer, STANDARD_NORMAL)
     lookup = fans.embedding(rows, columns)
-    yield replace(table, exact=lookup, keras=lookup, keras_default=KERAS_EMBEDDING)
+    yield table._replace(exact=lookup, keras=lookup, keras_default=KERAS_EMBEDDING)
 
 
 def _norm(layer: layers.Norm, build: Builder) -> Iterator[Role]:
@@ -103,18 +102,30 @@ def _norm(layer: layers.Norm, build: Builder) -> Iterator[Role]:
         yield build.plain(("weight", scale), shape, build.initializer(layer.initializer, ONES), ONES)
     if biased and not isinstance(layer, layers.RMSNorm):
         beta = build.plain(("bias", "beta"), shape, build.initializer(layer.bias_initializer, ZEROS))
-        yield replace(beta, field="bias_initializer")
+        yield beta._replace(field="bias_initializer")
     if isinstance(layer, layers.BatchNorm | layers.InstanceNorm) and layer.track_running_stats:
         yield build.plain(("running_mean", "moving_mean"), shape, ZEROS)
         yield build.plain(("running_var", "moving_variance"), shape, ONES, ONES)
 
 
 def _tensor(layer: layers.Tensor, build: Builder) -> Iterator[Role]:
-    shape = layer.shape
-    described = build.plain(("", ""), shape, build.kernel_initializer)
-    described = replace(described, torch_default=None, keras_default=None)
-    if layer.in_axes is None or layer.out_axes is None:
-        yield replace(described, exact=fans.bare(shape, layer.layout))
-    else:
-        connected = Connectivity(shape, layer.in_axes, layer.out_axes, layer.batch_axes or ())
-        yield replace(described, exact=None if 0 in shape else connected, rule="axes")
+    by_axes = layer.in_axes is not None and layer.out_axes is not None
+    yield Role(
+        name="",
+        output_name="",
+        shape=layer.shape,
+        initializer=build.kernel_initializer,
+        rule="axes" if by_axes else build.rule,
+        exact=_named_axes(layer) if by_axes else fans.bare(layer.shape, layer.layout),
+        keras=fans.by_keras(layer.shape),
+        torch_default=None,
+        keras_default=None,
+    )
+
+
+def _named_axes(layer: layers.Tensor) -> Connectivity | None:
+    assert layer.in_axes is not None
+    assert layer.out_axes is not None
+    if 0 in layer.shape:
+        return None
+    return Connectivity(layer.shape, layer.in_axes, layer.out_axes, layer.batch_axes or ())

@@ -25,33 +25,27 @@ from service.stream.words import MOST_WORDS, WordSource
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameter:
-    """One parameter of a layer, whatever its prefix; repeats share it.
+    """A parameter, whatever it is called: repeats, and layers that are equal but for their names, share it.
 
     Attributes:
-        suffix: its name in the canonical naming, empty for a bare tensor.
-        output_suffix: its name in the framework's naming.
         canonical_shape: shape in the canonical order of axes, which is the order of words.
         arrangement: how the file's tensor lies in the canonical one, or None where they are the same.
         dtype: storage format.
         fans: connections in and out, None where the parameter has none.
         rule: how the fans were counted, None where there are none.
-        role: what the layer makes of it; None for a tensor that only a file describes.
         initializer: as asked for.
         distribution: the law that its values follow.
-        pointer: where the layer stands in the caller's document.
+        role: what the layer makes of it; None for a tensor that only a file describes.
     """
 
-    suffix: str
-    output_suffix: str
     canonical_shape: Shape
     arrangement: Arrangement | None
     dtype: DType
     fans: Fans | None
     rule: Rule | None
-    role: Role | None
     initializer: AnyInitializer
     distribution: Distribution
-    pointer: str
+    role: Role | None = None
 
     @property
     def shape(self) -> Shape:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import rfc8785
 
 from service.errors import InvalidSpec, MalformedDocument, UnknownPermalink
+from service.limits import Limits
 from service.spec.model import ModelSpec
 from service.spec.parsing import read_spec
 
@@ -44,21 +45,44 @@ def encode_permalink(canonical: bytes) -> str:
     return urlsafe_b64encode(deflate.compress(canonical) + deflate.flush()).rstrip(b"=").decode()
 
 
-def decode_permalink(permalink: str) -> ModelSpec:
-    """The specification that a permalink carries; any valid deflate of any spelling of it, or its plain JSON.
+def inflate_permalink(permalink: str) -> bytes:
+    """The JSON text that a permalink carries: any valid deflate of it, or itself.
 
     Raises:
-        UnknownPermalink: there is none.
+        UnknownPermalink: it is not base64url of either, or inflates to more than MOST_INFLATED bytes.
     """
     try:
         if not BASE64URL.fullmatch(permalink):
             raise UnknownPermalink("a permalink is base64url")
         packed = urlsafe_b64decode(permalink.rstrip("=") + "=" * (-len(permalink.rstrip("=")) % 4))
-        return read_spec(packed if packed.startswith(b'{"') else _inflate(packed))
-    except (ValueError, zlib.error, MalformedDocument) as error:
+        return packed if packed.startswith(b'{"') else _inflate(packed)
+    except (ValueError, zlib.error) as error:
+        raise UnknownPermalink(f"the permalink does not decode: {error}") from None
+
+
+def read_linked(text: bytes, limits: Limits | None = None) -> ModelSpec:
+    """The specification in the text that a permalink carries, in any spelling.
+
+    Raises:
+        UnknownPermalink: it is none.
+        LimitExceeded: it has too many values.
+    """
+    try:
+        return read_spec(text, limits)
+    except MalformedDocument as error:
         raise UnknownPermalink(f"the permalink does not decode: {error}") from None
     except InvalidSpec as error:
         raise UnknownPermalink(f"the permalink carries no valid specification: {error}") from None
+
+
+def decode_permalink(permalink: str, limits: Limits | None = None) -> ModelSpec:
+    """The specification that a permalink carries.
+
+    Raises:
+        UnknownPermalink: there is none.
+        LimitExceeded: it has too many values.
+    """
+    return read_linked(inflate_permalink(permalink), limits)
 
 
 def _inflate(packed: bytes) -> bytes:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.spec.fields import (
@@ -28,6 +37,42 @@ from service.spec.initializers import Initializer
 
 LAYER_ALIASES: Final = {"dense": "linear", "depthwise": "depthwise_conv"}
 _Named = AfterValidator(lambda name: LAYER_ALIASES.get(name, name))
+
+
+class Patience:
+    """How many faults of layers are looked for; past them, the layers that follow are passed over.
+
+    It is the context of a validation: a document may hold hundreds of thousands of faults, of which a caller is told a
+    hundred.
+
+    Args:
+        faults: how many.
+    """
+
+    def __init__(self, faults: int) -> None:
+        self._most = faults
+        self._found = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether there were as many, so that layers may have been passed over."""
+        return self._found >= self._most
+
+    def validate(self, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        """Validate a layer, and count its faults, those of the layers inside it included once."""
+        found = self._found
+        try:
+            return validate(value)
+        except ValidationError as error:
+            self._found = found + error.error_count()
+            raise
+
+
+def _patiently(value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    patience = info.context
+    if not isinstance(patience, Patience):
+        return validate(value)
+    return None if patience.lost else patience.validate(value, validate)
 
 
 class LayerBase(Wire):
@@ -393,7 +438,7 @@ Leaf = (
 )
 """The layers that have tensors of their own."""
 LayerUnion = Leaf | Group | Repeat
-AnyLayer = Annotated[LayerUnion, Field(discriminator="type")]
+AnyLayer = Annotated[LayerUnion, Field(discriminator="type"), WrapValidator(_patiently)]
 
 Group.model_rebuild()
 Repeat.model_rebuild()

@@ -7,7 +7,8 @@ Pointers follow RFC 6901.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -15,17 +16,20 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from service.errors import MOST_FAULTS, Fault, InvalidSpec, MalformedDocument
+from service.errors import MOST_COUNTED, MOST_FAULTS, Excess, Fault, InvalidSpec, LimitExceeded, MalformedDocument
+from service.limits import Limits
 from service.spec.dialects import NAMES, Form, Path, form_of
 from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf
-from service.spec.layers import LAYER_ALIASES, LayerUnion
+from service.spec.layers import LAYER_ALIASES, LayerUnion, Patience
 from service.spec.model import ModelSpec
 
-MOST_LOCATED: Final = 10_000
-"""Faults that are looked at; a body may hold hundreds of thousands, and the rest are only counted."""
+MOST_MEMBERS: Final = 1024
+"""Members of an object, and items of an array other than `layers`: no specification needs as many."""
 MOST_RECEIVED: Final = 60
 """Characters of a wrong value that are repeated to the caller."""
 
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_EMPTY: Final = re.compile(rb"\[\s*\]|\{\s*\}")
 _INITIALIZER_FIELDS: Final = frozenset(
     field
     for model in (ModelSpec, *LayerUnion.__args__)
@@ -60,39 +64,63 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 
 
-def read_document(raw: bytes) -> Any:
+def read_document(raw: bytes, members: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Parse a JSON document.
 
     Args:
         raw: UTF-8 without a byte order mark.
+        members: makes an object of its members, each name once; a dictionary where None.
 
     Raises:
         MalformedDocument: it is not JSON: also NaN, Infinity, lone surrogates, duplicate names, or nested too deeply.
     """
     try:
         from_json(raw, allow_inf_nan=False)
-        return json.loads(raw, object_pairs_hook=_members)
+        return json.loads(raw, object_pairs_hook=members or _members)
     except RecursionError:
         raise MalformedDocument("the JSON is nested too deeply") from None
     except ValueError as error:
         raise MalformedDocument(f"not JSON: {error}") from None
 
 
-def read_spec(raw: bytes) -> ModelSpec:
+def read_spec(raw: bytes, limits: Limits | None = None) -> ModelSpec:
     """Parse and validate a specification.
 
     Args:
         raw: a JSON document.
+        limits: how many values it may have; the defaults where None.
 
     Raises:
         MalformedDocument: it is not JSON.
-        InvalidSpec: it is JSON, but not a specification; all faults are named.
+        LimitExceeded: it has too many values.
+        InvalidSpec: it is JSON, but not a specification; the first faults are named, and the others counted.
     """
-    document = read_document(raw)
+    _check_count(raw, (limits or Limits()).spec_values)
+    document = read_document(raw, _few_members)
+    patience = Patience(MOST_COUNTED)
     try:
-        return ModelSpec.model_validate(document)
+        return ModelSpec.model_validate(document, context=patience)
     except ValidationError as error:
-        raise InvalidSpec(*_faults(error.errors(include_url=False), document)) from None
+        faults, total = _faults(error.errors(include_url=False), document)
+        raise InvalidSpec(faults, None if patience.lost else total) from None
+
+
+def _check_count(raw: bytes, most: int) -> None:
+    """Count the values of a document without parsing it: each follows a comma, or opens what holds it."""
+    if _places(raw) <= most:
+        return
+    bare = _STRINGS.sub(b"0", raw)
+    count = _places(bare) - len(_EMPTY.findall(bare))
+    if count > most:
+        message = (
+            f"at most {most} values in a specification; this has {count}: use repeat, or raise XAVIER_MAX_SPEC_VALUES"
+        )
+        raise LimitExceeded([Excess("", message, "spec_values", most, count)])
+
+
+def _places(text: bytes) -> int:
+    """Values, and empty arrays and objects once more."""
+    return 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -101,6 +129,17 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # None
         raise ValueError(f"duplicate name {_shown(twice)} in an object")
+    return members
+
+
+def _few_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = _members(pairs)
+    if len(members) > MOST_MEMBERS:
+        raise InvalidSpec([Fault("", f"an object may have at most {MOST_MEMBERS} members; one has {len(members)}")])
+    for name, value in pairs:
+        if type(value) is list and len(value) > MOST_MEMBERS and name != "layers":
+            message = f"an array may have at most {MOST_MEMBERS} items; {_shown(name)} has {len(value)}"
+            raise InvalidSpec([Fault("", message)])
     return members
 
 
@@ -113,10 +152,10 @@ class _Place(NamedTuple):
 
 
 def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], int]:
-    """The first faults, and how many there are; a body may hold too many to describe them all."""
+    """The first faults, and how many there are."""
     faults: list[Fault] = []
     seen: set[tuple[str, str]] = set()
-    for detail in details[:MOST_LOCATED]:
+    for detail in details:
         place = _locate(detail["loc"], document)
         if detail["type"] == "too_short" and place.node != []:
             continue  # its items are wrong, and named; the array is not too short
@@ -125,7 +164,7 @@ def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], in
         if (place.pointer, detail["msg"]) not in seen and len(faults) < MOST_FAULTS:
             faults.append(Fault(place.pointer, _message(detail, place, document)))
         seen.add((place.pointer, detail["msg"]))
-    return faults, len(seen) + len(details[MOST_LOCATED:])
+    return faults, len(seen)
 
 
 def _locate(loc: tuple[int | str, ...], document: Any) -> _Place:

@@ -195,7 +195,7 @@ def test_every_excess_of_a_specification_is_named() -> None:
 
 @pytest.mark.usefixtures("never_expanded")
 @pytest.mark.parametrize("size", [2, 2**53 - 1], ids=["small", "large"])
-@pytest.mark.parametrize("rank", [9, 300, 20_000])
+@pytest.mark.parametrize("rank", [9, 300, 1000])
 def test_a_shape_of_any_rank_is_refused_by_its_rank(rank: int, size: int) -> None:
     found = excesses(tensor("w", (size,) * rank))
 
