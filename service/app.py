@@ -22,13 +22,16 @@ from service.api.connections import Caps
 from service.api.documentation import build_document
 from service.api.negotiation import HeadAsGet
 from service.api.observation import Observation
-from service.api.services import Planning, Services
+from service.api.planning import Planning
+from service.api.services import Services
 from service.delivery import DrawingPool
 from service.memory import keep_freed_memory
 from service.settings import Settings
 
 SWITCH_SECONDS: Final = 0.0005
 """How long the event loop waits for the interpreter's lock while planning has it; Python's own 5 ms add up."""
+COLLECT_AFTER: Final = 50_000
+"""Objects made before those are looked at that may be garbage; plans are many objects, of which none is."""
 DESCRIPTION = (
     "Initial weights that are right, and the same everywhere, for ever: a specification and a seed in, weights out."
 )
@@ -84,11 +87,11 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is there now stays, and need not be looked at again
+    gc.set_threshold(COLLECT_AFTER)
     services = Services(
         DrawingPool(settings.threads),
-        settings.limits,
         settings.max_body_bytes,
-        Planning(),
+        Planning(settings.limits, settings.max_planning_queue, settings.max_plan_memory),
         Admission(settings.max_streams, settings.max_queue),
         Budget(settings.bytes_per_minute),
     )

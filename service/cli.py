@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPException
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar, get_args
 from urllib.request import ProxyHandler, build_opener
 
 import click
-import orjson
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
@@ -31,7 +31,7 @@ from service.api.observation import log_config
 from service.app import create_app
 from service.delivery import DrawingPool, Task
 from service.errors import BrokenPlatform, InvalidFile, Refused, XavierError
-from service.formats.documents import plan_document, statistics_document
+from service.formats.documents import plan_json, statistics_json
 from service.formats.safetensors import SafetensorsFile
 from service.formats.verification import comparisons, open_stored, planned_by_metadata
 from service.memory import keep_freed_memory
@@ -170,7 +170,7 @@ def plan(spec: BinaryIO, seed: int | None, dtype: str | None, statistics: Any, a
     """Show what SPEC would draw, and what it costs. Draws nothing."""
     file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
     if as_json:
-        _print_json(plan_document(file))
+        _print_json(plan_json(file))
     else:
         show_plan(file)
 
@@ -186,7 +186,7 @@ def statistics(spec: BinaryIO, seed: int | None, dtype: str | None, as_json: boo
     with _pool() as pool:
         measured = pool.measured(planned)
     if as_json:
-        _print_json(statistics_document(planned, measured))
+        _print_json(statistics_json(planned, measured))
     else:
         show_statistics(planned, measured)
 
@@ -246,7 +246,8 @@ def _settings(**flags: Any) -> Settings:
 def _plan(spec: BinaryIO, seed: int | None, dtype: str | None) -> Plan:
     changes = {"seed": seed, "dtype": dtype}
     given = {name: value for name, value in changes.items() if value is not None}
-    return make_plan(read_spec(spec.read()).model_copy(update=given), _settings().limits)
+    limits = _settings().limits
+    return make_plan(read_spec(spec.read(), limits).model_copy(update=given), limits)
 
 
 @contextmanager
@@ -295,8 +296,8 @@ def _with_progress(chunks: Iterator[memoryview], length: int) -> Iterator[memory
             progress.advance(task, len(chunk))
 
 
-def _print_json(document: Any) -> None:
-    sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+def _print_json(pieces: Iterator[bytes]) -> None:
+    sys.stdout.buffer.writelines(chain(pieces, [b"\n"]))
     sys.stdout.buffer.flush()
 
 

@@ -33,6 +33,12 @@ class Settings(BaseSettings):
     max_queue: NotNegative = Field(
         default=256, description="Answers that may wait for others to be drawn; more get 503 with Retry-After."
     )
+    max_planning_queue: NotNegative = Field(
+        default=256, description="Requests that may wait to be planned, small and large ones apart; more get 503."
+    )
+    max_plan_memory: NotNegative = Field(
+        default=128 << 20, description="Bytes of memory, about, for plans that may be asked for again."
+    )
     bytes_per_minute: NotNegative = Field(
         default=0, description="Bytes that a key, or else an address, may have in a minute; 0 for any number."
     )

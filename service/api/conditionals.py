@@ -34,15 +34,24 @@ def select(method: str, headers: Headers, etag: str, length: int) -> Selection:
     Raises:
         RequestRefused: 412, If-Match names another; 416, no such range.
     """
-    if not _matches(headers.getlist("if-match") or ["*"], etag, weakly=False):
-        raise RequestRefused(412, "the bytes at this address have another ETag", {"ETag": etag})
-    if _matches(headers.getlist("if-none-match"), etag, weakly=True):
+    if is_known(headers, etag):
         return Selection(304, 0, 0)
     field = headers.get("range", "")
     same = headers.get("if-range", etag).strip() == etag
     if method != "GET" or not same or not _in_bytes(field):
         return Selection(200, 0, length)
     return _part(field, length)
+
+
+def is_known(headers: Headers, etag: str) -> bool:
+    """Whether the caller has the representation of an entity tag (RFC 9110 sections 13.1.1 and 13.1.2).
+
+    Raises:
+        RequestRefused: 412, If-Match names another.
+    """
+    if not _matches(headers.getlist("if-match") or ["*"], etag, weakly=False):
+        raise RequestRefused(412, "what is at this address has another ETag", {"ETag": etag})
+    return _matches(headers.getlist("if-none-match"), etag, weakly=True)
 
 
 def _matches(fields: list[str], etag: str, *, weakly: bool) -> bool:

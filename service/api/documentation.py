@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from service.analysis.statistics import batches, measure, summarise
 from service.api.access import HEALTH
 from service.api.problems import MEDIA_TYPE, describe, kind_of, problem, title_of
 from service.errors import BrokenPlatform, MalformedDocument, OverBudget, Refused, UnknownPermalink
-from service.formats.documents import file_path, plan_document, statistics_document, weights_json
+from service.formats.documents import file_path, plan_json, statistics_json, weights_json
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan, make_plan
@@ -86,16 +87,27 @@ def json_answer(model: type[BaseModel], example: Any, description: str) -> Respo
 def plan_answer() -> Responses:
     """The answer of /v1/plan."""
     plan = example_plan()
-    example = plan_document(SafetensorsFile(plan))
+    example = _read(plan_json(SafetensorsFile(plan)))
     return json_answer(answers.PlanAnswer, example, "What would be drawn.")
 
 
-def statistics_answer() -> Responses:
+def statistics_answer(*, by_address: bool = False) -> Responses:
     """The answer of /v1/statistics."""
     plan = example_plan()
     moments = [found for batch in batches(plan.tensors) for found in measure(plan.tensors, batch)]
-    example = statistics_document(plan, summarise(plan.tensors, moments))
-    return json_answer(answers.StatisticsAnswer, example, "Measured beside expected.")
+    example = _read(statistics_json(plan, summarise(plan.tensors, moments)))
+    answer = json_answer(answers.StatisticsAnswer, example, "Measured beside expected.")
+    if not by_address:
+        return answer
+    answer[200]["headers"] = {
+        "ETag": _header("Known before anything is drawn; another where the service says anything else.", always=True),
+        "Cache-Control": _header("An answer may be kept for an hour.", always=True),
+    }
+    return answer | {304: {"description": "The caller has this answer; no body."}}
+
+
+def _read(pieces: Iterator[bytes]) -> Any:
+    return orjson.loads(b"".join(pieces))
 
 
 def _header(description: str, kind: str = "string", *, always: bool = False) -> dict[str, Any]:
@@ -142,7 +154,7 @@ def _file_headers(*, always: bool) -> dict[str, Any]:
     described = {
         "ETag": "Strong; a hash over everything the bytes depend on.",
         "Content-Length": "Known before anything is drawn.",
-        "Accept-Ranges": "bytes",
+        "Accept-Ranges": "bytes; none where the permalink would be too long to be asked for ranges.",
         "Cache-Control": "Permalinks may be kept for ever.",
     }
     short = {
@@ -174,7 +186,7 @@ def _problem_examples() -> dict[int, dict[str, Any]]:
         404: describe(UnknownPermalink("the permalink does not decode: Incorrect padding")),
         406: _refusal(406, "this resource comes as application/json"),
         408: _refusal(408, "a request must arrive within 10 seconds"),
-        412: _refusal(412, "the bytes at this address have another ETag"),
+        412: _refusal(412, "what is at this address has another ETag"),
         413: _refusal(413, "a request body may have at most 4194304 bytes"),
         414: _refusal(414, "at most 16384 bytes of address"),
         415: _refusal(415, "send the specification as application/json, which is always UTF-8"),

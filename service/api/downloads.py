@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
 from typing import Final
 
@@ -14,14 +13,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.api import metrics
-from service.api.admission import Admission
 from service.api.conditionals import Selection
 from service.api.services import Services, caller_of
-from service.formats.documents import file_path
+from service.formats.documents import MOST_IN_URL, file_path
 from service.formats.safetensors import SafetensorsFile
 
 MEDIA_TYPE: Final = "application/octet-stream"
-FOREVER: Final = "max-age=31536000, immutable, no-transform"
+FOR_EVER: Final = "max-age=31536000, immutable, no-transform"
+FOR_AN_HOUR: Final = "max-age=3600"
 MOST_IN_HEADER: Final = 2048
 """Characters of a permalink that a header field carries."""
 
@@ -33,16 +32,20 @@ class Download(StreamingResponse):
         chunks: what is sent.
         status: 200 or 206.
         headers: with the length.
-        admission: the places of those who draw.
+        place: one of those who draw.
     """
 
     body_iterator: AsyncGenerator[memoryview, None]
 
     def __init__(
-        self, chunks: AsyncGenerator[memoryview, None], status: int, headers: dict[str, str], admission: Admission
+        self,
+        chunks: AsyncGenerator[memoryview, None],
+        status: int,
+        headers: dict[str, str],
+        place: AbstractAsyncContextManager[None],
     ) -> None:
         super().__init__(chunks, status, headers)
-        self._admission = admission
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; only a shutdown that has waited long enough cancels this, and uvicorn then cuts the connection."""
@@ -55,7 +58,7 @@ class Download(StreamingResponse):
         Raises:
             Busy: there is no place, nor one in the queue; nothing was sent.
         """
-        async with aclosing(self.body_iterator) as chunks, self._admission.place():
+        async with aclosing(self.body_iterator) as chunks, self._place:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for chunk in chunks:
                 metrics.DRAWN.inc(len(chunk))
@@ -72,44 +75,32 @@ class Headless(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A file with its header fields, which hash and compress the whole plan: made in a thread, not by the loop."""
-
-    file: SafetensorsFile
-    headers: dict[str, str]
+def kept(request: Request, how_long: str) -> str:
+    """What caches may do with an answer; those that a key was asked for are its holder's alone."""
+    return f"private, {how_long}" if hasattr(request.state, "caller") else f"public, {how_long}"
 
 
-def offer(request: Request, file: SafetensorsFile) -> Offer:
-    """A file as it is offered to a request."""
-    request.state.digest = file.plan.digest
-    return Offer(file, _file_headers(request, file))
-
-
-def kept_for_ever(request: Request) -> str:
-    """What caches may do with bytes that never change; those that a key was asked for are its holder's alone."""
-    return f"private, {FOREVER}" if hasattr(request.state, "caller") else f"public, {FOREVER}"
-
-
-async def deliver(request: Request, services: Services, offered: Offer, selection: Selection) -> Response:
+async def deliver(request: Request, services: Services, file: SafetensorsFile, selection: Selection) -> Response:
     """The selected part of a file as an answer."""
-    file, headers = offered.file, dict(offered.headers)
+    headers = _file_headers(request, file)
     if selection.status == 304:
-        return _headless(
+        return headless(
             304, {name: headers[name] for name in headers if name not in ("Content-Type", "Content-Disposition")}
         )
     headers["Content-Length"] = str(selection.stop - selection.start)
     if selection.status == 206:
         headers["Content-Range"] = f"bytes {selection.start}-{selection.stop - 1}/{file.length}"
     if request.method == "HEAD":
-        return _headless(selection.status, headers)
+        return headless(selection.status, headers)
     services.require_platform()
     if file.needs_measuring(selection.start):
         measured = await services.measure(file.plan, request)
-        file = await services.planned(request, 0, partial(file.with_measured, measured))
+        tell = partial(file.with_measured, measured)
+        file = await services.planning.run(caller_of(request.scope), len(file.segments), tell, begun=True)
     services.budget.take(caller_of(request.scope), selection.stop - selection.start)
     chunks = services.pool.stream(file, selection.start, selection.stop)
-    return Download(chunks, selection.status, headers, services.admission)
+    place = services.admission.place(caller_of(request.scope))
+    return Download(chunks, selection.status, headers, place)
 
 
 def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
@@ -120,20 +111,23 @@ def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
         "Content-Disposition": 'attachment; filename="model.safetensors"',
         "ETag": f'"{file.etag}"',
         "Accept-Ranges": "bytes",
-        "Cache-Control": kept_for_ever(request) if by_address else "no-transform",
+        "Cache-Control": kept(request, FOR_EVER) if by_address else "no-transform",
         "X-Content-Type-Options": "nosniff",
     }
     if not by_address:
         headers["Vary"] = "Accept"
     root = request.scope.get("root_path", "")
     location = file_path(file, root)
+    if not by_address and len(location) > MOST_IN_URL:
+        headers["Accept-Ranges"] = "none"  # there is no address that ranges could be asked of
     if len(location) < MOST_IN_HEADER:
         headers["Content-Location"] = location
         headers["Link"] = f'<{root}/v1/statistics/{file.plan.permalink}>; rel="describedby"'
     return headers
 
 
-def _headless(status: int, headers: dict[str, str]) -> Response:
+def headless(status: int, headers: dict[str, str]) -> Response:
+    """An answer of header fields alone."""
     response = Headless(status_code=status)
     response.raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return response

@@ -27,6 +27,8 @@ SENT: Final = Counter("xavier_sent_bytes", "Bytes of answers handed to connectio
 DRAWN: Final = Counter("xavier_drawn_bytes", "Bytes of weights drawn for answers and statistics.")
 STREAMS: Final = Gauge("xavier_streams_active", "Answers that draw now.", multiprocess_mode="livesum")
 QUEUE: Final = Gauge("xavier_streams_waiting", "Answers that wait for a place to draw.", multiprocess_mode="livesum")
+PLANS: Final = Gauge("xavier_plans_active", "Requests that are planned now.", multiprocess_mode="livesum")
+PLANS_QUEUE: Final = Gauge("xavier_plans_waiting", "Requests that wait to be planned.", multiprocess_mode="livesum")
 ABORTED: Final = Counter("xavier_aborted", "Answers that were not taken to the end.", ["route"])
 REFUSALS: Final = Counter("xavier_refusals", "Requests refused, by the kind of problem.", ["reason"])
 

@@ -14,6 +14,7 @@ from service.formats.safetensors import StatisticsOption
 from service.spec.canonical import BASE64URL
 from service.spec.fields import DTypeField, Seed, Wire
 from service.spec.model import ModelSpec
+from service.stream.dtypes import DType
 
 SEED: Final = Field(default=None, description="Instead of the specification's seed.")
 DTYPE: Final = Field(
@@ -30,10 +31,15 @@ class SpecOptions(Wire):
     seed: Seed | None = SEED
     dtype: DTypeField | None = DTYPE
 
+    @property
+    def change(self) -> tuple[tuple[str, int | DType], ...]:
+        """The fields of a specification that are replaced, and by what."""
+        given = (("seed", self.seed), ("dtype", self.dtype))
+        return tuple((name, value) for name, value in given if value is not None)
+
     def applied_to(self, spec: ModelSpec) -> ModelSpec:
         """The specification with these in place of its own."""
-        changes = {"seed": self.seed, "dtype": self.dtype}
-        return spec.model_copy(update={name: value for name, value in changes.items() if value is not None})
+        return spec.model_copy(update=dict(self.change))
 
 
 class FileOptions(SpecOptions):

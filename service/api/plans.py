@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api.bodies import read_body
+from service.api.conditionals import is_known
 from service.api.documentation import SPEC_BODY, plan_answer, problems, statistics_answer
-from service.api.downloads import kept_for_ever
-from service.api.negotiation import JSON, require_json
-from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, SpecQuery
+from service.api.downloads import FOR_AN_HOUR, headless, kept
+from service.api.negotiation import require_json
+from service.api.options import FileQuery, OnceOnly, Permalink, SpecQuery
 from service.api.services import Services, Shared
-from service.api.weights import open_file
-from service.formats.documents import plan_document, statistics_document
-from service.plan import Plan, make_plan
-from service.spec.canonical import decode_permalink
-from service.spec.parsing import read_spec
+from service.api.sources import linked, posted
+from service.formats.documents import STATISTICS_VERSION, plan_json, statistics_json
+from service.plan import Plan
+from service.spec.parsing import remarks_on
 
 router = APIRouter(tags=["plans"])
 
@@ -36,8 +33,9 @@ async def plan_weights(request: Request, services: Shared, options: FileQuery) -
     """Every tensor with its names, shape, fans, law and place in the file; totals, digest and permalink."""
     require_json(request)
     raw = await read_body(request, services.max_body_bytes)
-    answer = await services.planned(request, len(raw), partial(_planned, request, services, raw, options))
-    return Response(answer, media_type=JSON)
+    file = await services.file(request, posted(raw), options)
+    pieces = plan_json(file, request.scope.get("root_path", ""), remarks_on(raw))
+    return await services.document(request, len(file.plan.tensors), pieces)
 
 
 @router.post(
@@ -53,10 +51,7 @@ async def measure_statistics(request: Request, services: Shared, options: SpecQu
     """Draws every value and keeps none; the numbers too are the same on every machine."""
     require_json(request)
     raw = await read_body(request, services.max_body_bytes)
-    plan = await services.planned(
-        request, len(raw), lambda: make_plan(options.applied_to(read_spec(raw)), services.limits)
-    )
-    return await _measured(request, services, plan, {})
+    return await _measured(request, services, await services.plan(request, posted(raw), options), {})
 
 
 @router.get(
@@ -64,29 +59,20 @@ async def measure_statistics(request: Request, services: Shared, options: SpecQu
     operation_id="getStatistics",
     summary="Measured statistics of a permalink",
     dependencies=[OnceOnly],
-    responses=statistics_answer() | problems(404, 406, 422, 429, 503),
+    responses=statistics_answer(by_address=True) | problems(404, 406, 412, 422, 429, 503),
     response_class=Response,
 )
 async def get_statistics(request: Request, services: Shared, permalink: Permalink, options: SpecQuery) -> Response:
-    """The same as by POST, at an address that never changes."""
+    """The same as by POST; the ETag is known without drawing, and changes with what the service says of statistics."""
     require_json(request)
-    plan = await services.planned(
-        request, len(permalink), lambda: make_plan(options.applied_to(decode_permalink(permalink)), services.limits)
-    )
-    return await _measured(request, services, plan, {"Cache-Control": kept_for_ever(request)})
-
-
-def _planned(request: Request, services: Services, raw: bytes, options: FileOptions) -> bytes:
-    file = open_file(read_spec(raw), options, services.limits)
-    request.state.digest = file.plan.digest
-    return orjson.dumps(plan_document(file, request.scope.get("root_path", "")))
+    plan = await services.plan(request, linked(permalink), options)
+    headers = {"ETag": f'"{plan.digest}-{STATISTICS_VERSION}"', "Cache-Control": kept(request, FOR_AN_HOUR)}
+    if is_known(request.headers, headers["ETag"]):
+        return headless(304, headers)
+    return await _measured(request, services, plan, headers)
 
 
 async def _measured(request: Request, services: Services, plan: Plan, headers: dict[str, str]) -> Response:
     services.require_platform()
-    request.state.digest = plan.digest
     measured = await services.measure(plan, request)
-    content = await services.planned(
-        request, len(plan.canonical), lambda: orjson.dumps(statistics_document(plan, measured))
-    )
-    return Response(content, media_type=JSON, headers=headers)
+    return await services.document(request, len(plan.tensors), statistics_json(plan, measured), headers)

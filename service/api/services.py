@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope
 
 from service.analysis.statistics import Summary
 from service.api import metrics
 from service.api.admission import Admission, Budget
+from service.api.negotiation import JSON
+from service.api.options import FileOptions, SpecOptions
+from service.api.planning import LARGE_PLAN, Planning, Source
 from service.delivery import DrawingPool
 from service.errors import BrokenPlatform
+from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan
 
 Result = TypeVar("Result")
-LARGE: Final = 32 << 10
-"""Bytes of a specification, as it came, from which it is planned in a lane of its own."""
-
-
-class Planning:
-    """Two threads for what is pure Python, one of them for large requests; more would keep the lock from the loop."""
-
-    def __init__(self) -> None:
-        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix=f"plan {size}") for size in ("small", "large")]
-
-    async def run(self, size: int, work: Callable[[], Result]) -> Result:
-        """The result of some work, by the size of the request; it is not begun if the caller is cancelled before."""
-        return await asyncio.wrap_future(self._lanes[size > LARGE].submit(work))
-
-    def close(self) -> None:
-        """Let the threads end; what was not begun is dropped."""
-        for lane in self._lanes:
-            lane.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
@@ -47,16 +33,14 @@ class Services:
 
     Attributes:
         pool: the threads that draw.
-        limits: how large a specification may be.
         max_body_bytes: how large a request body may be.
-        planning: the threads that plan.
+        planning: what plans.
         admission: the places of those who draw.
         budget: what callers may have.
         broken: why no weights may be drawn here; None once the known answers came out right.
     """
 
     pool: DrawingPool
-    limits: Limits
     max_body_bytes: int
     planning: Planning
     admission: Admission
@@ -76,9 +60,40 @@ class Services:
         if self.broken is not None:
             raise BrokenPlatform(self.broken)
 
-    async def planned(self, request: Request, size: int, work: Callable[[], Result]) -> Result:
-        """The result of some planning, dropped if the client leaves before it begins. The body must have been read."""
-        return await while_connected(request, self.planning.run(size, work))
+    @property
+    def limits(self) -> Limits:
+        """How large a specification may be."""
+        return self.planning.limits
+
+    async def plan(self, request: Request, source: Source, options: SpecOptions) -> Plan:
+        """The plan of a specification, dropped if the client leaves before it begins. The body must have been read."""
+        plan = await while_connected(request, self.planning.plan(caller_of(request.scope), source, options))
+        request.state.digest = plan.digest
+        return plan
+
+    async def file(self, request: Request, source: Source, options: FileOptions) -> SafetensorsFile:
+        """The file of a specification, of which nothing is drawn yet; as `plan`."""
+        file = await while_connected(request, self.planning.file(caller_of(request.scope), source, options))
+        request.state.digest = file.plan.digest
+        return file
+
+    async def document(
+        self, request: Request, tensors: int, pieces: Iterator[bytes], headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """A JSON document of which no more than a piece is in memory; at once, if it is about few tensors."""
+        caller = caller_of(request.scope)
+        if tensors < LARGE_PLAN:
+            work = self.planning.run(caller, tensors, lambda: b"".join(pieces))
+            return Response(await while_connected(request, work), media_type=JSON, headers=headers)
+        first = await while_connected(request, self.planning.run(caller, tensors, lambda: next(pieces)))
+
+        async def sent() -> AsyncIterator[bytes]:
+            piece = first
+            while piece:
+                yield piece
+                piece = await self.planning.run(caller, tensors, lambda: next(pieces, b""), begun=True)
+
+        return StreamingResponse(sent(), media_type=JSON, headers=headers)
 
     async def measure(self, plan: Plan, request: Request) -> Sequence[Summary]:
         """The measured statistics of a plan; stops when the client leaves."""
@@ -95,11 +110,14 @@ class Services:
             draw: draws.
             arguments: of `draw`.
         """
-        self.budget.take(caller_of(request.scope), nbytes)
-        return await while_connected(request, self._in_place(nbytes, draw, *arguments))
+        caller = caller_of(request.scope)
+        self.budget.take(caller, nbytes)
+        return await while_connected(request, self._in_place(caller, nbytes, draw, *arguments))
 
-    async def _in_place(self, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
-        async with self.admission.place():
+    async def _in_place(
+        self, caller: str, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object
+    ) -> Result:
+        async with self.admission.place(caller):
             result = await draw(*arguments)
         metrics.DRAWN.inc(nbytes)
         return result

@@ -11,26 +11,16 @@ from service.api import conditionals, negotiation
 from service.api.bodies import read_body
 from service.api.conditionals import Selection
 from service.api.documentation import SPEC_BODY, problems, weights_answers
-from service.api.downloads import MEDIA_TYPE, deliver, offer
+from service.api.downloads import MEDIA_TYPE, deliver
 from service.api.negotiation import JSON
-from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
+from service.api.options import FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
 from service.api.services import Services, Shared
+from service.api.sources import linked, posted
 from service.delivery import Task, wholes
 from service.formats.documents import check_json_size, weights_json
-from service.formats.safetensors import SafetensorsFile
-from service.limits import Limits
-from service.plan import make_plan
-from service.spec.canonical import decode_permalink
-from service.spec.model import ModelSpec
-from service.spec.parsing import read_spec
+from service.plan import Plan
 
 router = APIRouter(tags=["weights"])
-
-
-def open_file(spec: ModelSpec, options: FileOptions, limits: Limits) -> SafetensorsFile:
-    """The file of a specification, of which nothing is drawn yet."""
-    plan = make_plan(options.applied_to(spec), limits)
-    return SafetensorsFile(plan, options.statistics or "expected", limits=limits)
 
 
 @router.post(
@@ -48,12 +38,9 @@ async def initialize_weights(request: Request, services: Shared, options: Weight
     raw = await read_body(request, services.max_body_bytes)
     services.require_platform()
     if as_json:
-        file = await services.planned(request, len(raw), lambda: open_file(read_spec(raw), options, services.limits))
-        return await _json_answer(request, services, file, options)
-    offered = await services.planned(
-        request, len(raw), lambda: offer(request, open_file(read_spec(raw), options, services.limits))
-    )
-    return await deliver(request, services, offered, Selection(200, 0, offered.file.length))
+        return await _json_answer(request, services, await services.plan(request, posted(raw), options), options)
+    file = await services.file(request, posted(raw), options)
+    return await deliver(request, services, file, Selection(200, 0, file.length))
 
 
 @router.get(
@@ -75,13 +62,9 @@ async def initialize_weights(request: Request, services: Shared, options: Weight
 async def get_weights(request: Request, services: Shared, permalink: Permalink, options: FileQuery) -> Response:
     """Bytes that never change: single ranges, If-Range, If-Match and If-None-Match are served."""
     negotiation.choose(request, [MEDIA_TYPE])
-    offered = await services.planned(
-        request,
-        len(permalink),
-        lambda: offer(request, open_file(decode_permalink(permalink), options, services.limits)),
-    )
-    selection = conditionals.select(request.method, request.headers, offered.headers["ETag"], offered.file.length)
-    return await deliver(request, services, offered, selection)
+    file = await services.file(request, linked(permalink), options)
+    selection = conditionals.select(request.method, request.headers, f'"{file.etag}"', file.length)
+    return await deliver(request, services, file, selection)
 
 
 def _wants_json(request: Request, options: WeightsOptions) -> bool:
@@ -90,13 +73,10 @@ def _wants_json(request: Request, options: WeightsOptions) -> bool:
     return options.format == "json"
 
 
-async def _json_answer(
-    request: Request, services: Services, file: SafetensorsFile, options: WeightsOptions
-) -> Response:
-    check_json_size(file.plan, services.limits)
-    request.state.digest = file.plan.digest
+async def _json_answer(request: Request, services: Services, plan: Plan, options: WeightsOptions) -> Response:
+    check_json_size(plan, services.limits)
     statistics = options.statistics or "measured"  # the values are at hand, so measuring them costs little
-    measured = await services.measure(file.plan, request) if statistics == "measured" else None
-    draw = partial(weights_json, file.plan, measured, statistics, options.encoding)
-    content = await services.drawn(request, file.plan.nbytes, services.pool.run, Task(draw, wholes(file.plan.tensors)))
+    measured = await services.measure(plan, request) if statistics == "measured" else None
+    draw = partial(weights_json, plan, measured, statistics, options.encoding)
+    content = await services.drawn(request, plan.nbytes, services.pool.run, Task(draw, wholes(plan.tensors)))
     return Response(content, media_type=JSON, headers={"Vary": "Accept", "X-Content-Type-Options": "nosniff"})

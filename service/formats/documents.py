@@ -6,7 +6,8 @@ Numbers of weights are the shortest decimals that read back to the same binary32
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -18,13 +19,17 @@ from service.errors import Excess, LimitExceeded
 from service.formats.laws import law_document
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.limits import Limits
-from service.plan import Plan, TensorPlan
+from service.plan import Parameter, Plan, TensorPlan
 from service.plan.role import RULES, Role
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType, widen
 
 MOST_IN_URL: Final = 8000
 """Characters of a URL that every HTTP implementation should take (RFC 9110 section 4.1)."""
+STATISTICS_VERSION: Final = 2
+"""Changes with anything that an answer of statistics says of one and the same plan."""
+PIECE: Final = 500
+"""Tensors that are described at once."""
 Encoding = Literal["decimal", "base64"]
 Document = dict[str, Any]
 
@@ -35,20 +40,20 @@ def file_path(file: SafetensorsFile, root: str = "") -> str:
     return f"{root}/v1/weights/{file.plan.permalink}/model.safetensors{query}"
 
 
-def plan_document(file: SafetensorsFile, root: str = "") -> Document:
-    """What would be drawn, and where it would lie in the file.
+def plan_json(file: SafetensorsFile, root: str = "", remarks: Sequence[str] = ()) -> Iterator[bytes]:
+    """What would be drawn, and where it would lie in the file, piece by piece.
 
     Args:
         file: the file.
         root: what stands before the service's paths.
+        remarks: warnings about the specification as it came.
     """
     plan, permalink = file.plan, file_path(file, root)
-    offsets = {segment.tensor.name: [segment.start, segment.stop] for segment in file.segments}
-    tensors = [_tensor_plan(tensor, offsets[tensor.name]) for tensor in plan.tensors]
-    return _about(plan) | {
-        "permalink": permalink if len(permalink) <= MOST_IN_URL else None,
+    short = len(permalink) <= MOST_IN_URL
+    about = _about(plan) | {
+        "permalink": permalink if short else None,
         "etag": f'"{file.etag}"',
-        "canonical_spec": orjson.loads(plan.canonical),
+        "canonical_spec": orjson.Fragment(plan.canonical),
         "totals": {
             "tensors": len(plan.tensors),
             "elements": plan.elements,
@@ -56,18 +61,35 @@ def plan_document(file: SafetensorsFile, root: str = "") -> Document:
             "header_bytes": len(file.header),
             "file_bytes": file.length,
         },
-        "warnings": list(plan.warnings),
-        "tensors": tensors,
+        "warnings": [*remarks, *plan.warnings, *([] if short else [_too_long(permalink)])],
     }
+    yield from _listed(about, _tensor_plans(file))
 
 
-def statistics_document(plan: Plan, measured: Sequence[Summary]) -> Document:
-    """Measured beside expected, tensor by tensor in model order."""
-    tensors = [
+def statistics_json(plan: Plan, measured: Sequence[Summary]) -> Iterator[bytes]:
+    """Measured beside expected, tensor by tensor in model order, piece by piece."""
+    tensors = (
         _names(tensor) | {"elements": tensor.elements, "statistics": _statistics(tensor, summary)}
         for tensor, summary in zip(plan.tensors, measured, strict=True)
-    ]
-    return _about(plan) | {"tensors": tensors}
+    )
+    yield from _listed(_about(plan), tensors)
+
+
+def _listed(about: Document, tensors: Iterator[Document]) -> Iterator[bytes]:
+    """A document and its tensors, of which no more than one piece is in memory."""
+    yield orjson.dumps(about)[:-1] + b',"tensors":['
+    comma = b""
+    while some := list(islice(tensors, PIECE)):
+        yield comma + orjson.dumps(some)[1:-1]
+        comma = b","
+    yield b"]}"
+
+
+def _too_long(permalink: str) -> str:
+    return (
+        f"there is no permalink, and so no range of the file: it would have {len(permalink)} characters, and more than"
+        f" {MOST_IN_URL} are not safe everywhere; say the same in less by repeat, or POST for the whole file"
+    )
 
 
 def check_json_size(plan: Plan, limits: Limits) -> None:
@@ -114,14 +136,27 @@ def _statistics(tensor: TensorPlan, measured: Summary | None) -> Document:
     return found | {"expected": expected(tensor)._asdict()}
 
 
-def _tensor_plan(tensor: TensorPlan, offsets: list[int]) -> Document:
+def _tensor_plans(file: SafetensorsFile) -> Iterator[Document]:
+    places = {segment.tensor.name: segment for segment in file.segments}
+    described: dict[Parameter, Document] = {}
+    for tensor in file.plan.tensors:
+        parameter = tensor.parameter
+        if parameter not in described:
+            described[parameter] = _described(tensor)
+        segment = places[tensor.name]
+        names = {"name": tensor.name, "canonical_name": tensor.canonical_name}
+        yield names | described[parameter] | {"data_offsets": [segment.start, segment.stop]}
+
+
+def _described(tensor: TensorPlan) -> Document:
+    """What is the same for all tensors of a parameter."""
     parameter = tensor.parameter
-    return _names(tensor) | {
-        "canonical_name": tensor.canonical_name,
+    return {
+        "dtype": parameter.dtype.value,
+        "shape": list(tensor.shape),
         "canonical_shape": list(parameter.canonical_shape),
         "elements": tensor.elements,
         "bytes": parameter.nbytes,
-        "data_offsets": offsets,
         "fan_in": parameter.fans and parameter.fans.fan_in,
         "fan_out": parameter.fans and parameter.fans.fan_out,
         "fan_rule": parameter.rule,

@@ -41,6 +41,8 @@ MEASURED_WIDTH: Final = 24
 """Characters of a measured number, so that the header's length is known before anything is measured."""
 DTYPE_ORDER: Final = (DType.F64, DType.F32, DType.BF16, DType.F16, DType.F8_E4M3, DType.F8_E5M2)
 """The reference writer's enumeration of dtypes, descending."""
+SEGMENT_MEMORY: Final = 200
+"""Bytes of memory for a segment; generous."""
 _RANKS: Final = {dtype: rank for rank, dtype in enumerate(DTYPE_ORDER)}
 LAST_OF_16_BITS: Final = "\uffff"
 ELEMENTWISE: Final = (Uniform, Normal, TruncatedNormal, CutNormal, Constant)
@@ -105,6 +107,16 @@ class SafetensorsFile:
         for segment in self.segments:
             bytes_depend_on.update(_draw_parameters(segment.tensor))
         return bytes_depend_on.hexdigest()
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self.plan.memory + len(self.header) + SEGMENT_MEMORY * len(self.segments)
+
+    def prepared(self) -> SafetensorsFile:
+        """The same, with everything computed that takes longer the more tensors there are."""
+        _ = self.etag, self.plan.digest, self.plan.permalink, self.plan.nbytes, self.plan.elements, self.memory
+        return self
 
     def needs_measuring(self, start: int) -> bool:
         """Whether reading from a byte on needs numbers that only drawing gives."""

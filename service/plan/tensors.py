@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -21,6 +21,11 @@ from service.spec.initializers import AnyInitializer
 from service.spec.model import ModelSpec
 from service.stream.dtypes import DType
 from service.stream.words import MOST_WORDS, WordSource
+
+SPEC_MEMORY: Final = 20
+TENSOR_MEMORY: Final = 300
+PARAMETER_MEMORY: Final = 1500
+"""Bytes of memory for a byte of a canonical specification, a tensor besides its names, and a parameter; generous."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,6 +144,18 @@ class Plan:
     def permalink(self) -> str:
         """The part of a URL that carries the specification."""
         return encode_permalink(self.canonical)
+
+    @cached_property
+    def memory(self) -> int:
+        """About how many bytes of memory it takes."""
+        names = sum(len(tensor.name) for tensor in self.tensors)
+        parameters = len({id(tensor.parameter) for tensor in self.tensors})
+        return (
+            len(self.canonical) * SPEC_MEMORY
+            + 2 * names
+            + TENSOR_MEMORY * len(self.tensors)
+            + PARAMETER_MEMORY * parameters
+        )
 
     @cached_property
     def elements(self) -> int:

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails, from_json
 from service.errors import MOST_COUNTED, MOST_FAULTS, Excess, Fault, InvalidSpec, LimitExceeded, MalformedDocument
 from service.limits import Limits
 from service.spec.dialects import NAMES, Form, Path, form_of
+from service.spec.fields import MOST_INTEGER
 from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf
 from service.spec.layers import LAYER_ALIASES, LayerUnion, Patience
 from service.spec.model import ModelSpec
@@ -29,6 +30,7 @@ MOST_RECEIVED: Final = 60
 """Characters of a wrong value that are repeated to the caller."""
 
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_LONG_SEED: Final = re.compile(rb'"seed"\s*:\s*[0-9]{16}')
 _EMPTY: Final = re.compile(rb"\[\s*\]|\{\s*\}")
 _INITIALIZER_FIELDS: Final = frozenset(
     field
@@ -103,6 +105,20 @@ def read_spec(raw: bytes, limits: Limits | None = None) -> ModelSpec:
     except ValidationError as error:
         faults, total = _faults(error.errors(include_url=False), document)
         raise InvalidSpec(faults, None if patience.lost else total) from None
+
+
+def remarks_on(raw: bytes) -> list[str]:
+    """What may be wrong with a specification as it came, though it is a valid one.
+
+    A seed above 2^53 that came as a number may have been rounded on the way: JavaScript holds no such integer, and
+    other readers of JSON neither (RFC 8259 section 6).
+    """
+    if not _LONG_SEED.search(raw):
+        return []
+    seed = json.loads(raw).get("seed")
+    if isinstance(seed, str) or seed <= MOST_INTEGER:
+        return []
+    return [f"the seed {seed} came as a JSON number above 2^53, which JavaScript rounds: send it as a string of digits"]
 
 
 def _check_count(raw: bytes, most: int) -> None:

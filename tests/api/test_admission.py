@@ -34,7 +34,7 @@ class Draw:
         self.task = asyncio.ensure_future(self._run(admission))
 
     async def _run(self, admission: Admission) -> None:
-        async with admission.place():
+        async with admission.place(self._name):
             self._order.append(self._name)
             await self._done.wait()
 
@@ -108,7 +108,7 @@ def test_who_finds_the_queue_full_is_turned_away_at_once(queue: int) -> None:
     async def scenario() -> None:
         admission = Admission(1, queue)
         async with drawing(admission, "abcd"[: 1 + queue], []):
-            with pytest.raises(Busy, match=f"{queue} answers are waiting") as turned_away:
+            with pytest.raises(Busy, match=f"{queue} requests are waiting") as turned_away:
                 await Draw(admission, [], "late").task
             assert turned_away.value.seconds > 0
             assert admission.waiting == queue
@@ -140,7 +140,7 @@ def test_who_gives_up_in_the_moment_of_its_turn_passes_it_on() -> None:
     async def scenario() -> None:
         admission, order = Admission(1, 5), list[str]()
         async with AsyncExitStack() as place:
-            await place.enter_async_context(admission.place())
+            await place.enter_async_context(admission.place("late"))
             async with drawing(admission, "bc", order) as draws:
                 await place.aclose()
                 draws["b"].task.cancel()  # it has its turn, and does not know yet
@@ -156,7 +156,7 @@ def test_who_gives_up_in_the_moment_before_its_turn_is_passed_over() -> None:
     async def scenario() -> None:
         admission, order = Admission(1, 5), list[str]()
         async with AsyncExitStack() as place:
-            await place.enter_async_context(admission.place())
+            await place.enter_async_context(admission.place("late"))
             async with drawing(admission, "bc", order) as draws:
                 draws["b"].task.cancel()  # and does not know yet
                 await place.aclose()
@@ -173,7 +173,7 @@ def test_an_error_gives_the_place_back() -> None:
         admission = Admission(1, 0)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
-                async with admission.place():
+                async with admission.place("a"):
                     raise ZeroDivisionError
         await assert_all_free(admission, 1)
 
@@ -188,7 +188,7 @@ def test_no_place_is_lost_or_given_twice_in_a_storm_of_cancellations(random: Ran
 
         async def draw() -> None:
             nonlocal inside
-            async with admission.place():
+            async with admission.place(random.choice("abc")):
                 inside += 1
                 assert inside <= 3
                 try:

@@ -57,8 +57,10 @@ REQUESTS: dict[str, dict[int, Document]] = {
     },
     "GET /v1/statistics/{permalink}": {
         200: {},
+        304: dict(headers=SAME),
         404: dict(permalink="garbage"),
         406: dict(headers=PICTURES),
+        412: dict(headers=OTHER),
         422: dict(params={"seed": "x"}),
     },
     "GET /v1/initializers": {200: {}, 406: dict(headers=PICTURES)},

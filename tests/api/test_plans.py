@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import rfc8785
 
-from tests.api.answers import Array, arrays_of, header_of
+from tests.api.answers import Array, arrays_of, assert_problem, header_of
+from tests.api.servers import Server
 from tests.api.specs import EIGHT_GIB, EVERY_LAYER, FORTY_GB, SMALL, Spec, linear, spec, tensor
+from tests.api.test_hostile import counted
 
 PLANNED: dict[str, Spec] = {
     "small": SMALL,
@@ -99,6 +101,29 @@ def test_a_permalink_beyond_what_urls_carry_is_null(client: httpx.Client) -> Non
     assert plan["totals"]["tensors"] == 3000
 
 
+def test_a_permalink_that_is_null_is_explained_and_ranges_are_not_promised(client: httpx.Client) -> None:
+    rng = np.random.default_rng(1)
+    long = spec(*(linear(rng.bytes(20).hex(), bias=False) for _ in range(300)))
+
+    [warning] = client.post("/v1/plan", json=long).json()["warnings"]
+    posted = client.post("/v1/weights", json=long)
+
+    assert "there is no permalink, and so no range of the file" in warning
+    assert "by repeat, or POST" in warning
+    assert posted.headers["accept-ranges"] == "none"
+    assert client.post("/v1/weights", json=SMALL).headers["accept-ranges"] == "bytes"
+
+
+@pytest.mark.parametrize(("seed", "warned"), [(2**53 - 1, False), (2**53, True), (2**64 - 1, True)])
+def test_a_seed_that_javascript_may_have_rounded_is_a_warning(client: httpx.Client, seed: int, warned: bool) -> None:
+    config = {"class_name": "Zeros", "config": {"seed": 2**60}}
+    as_number = client.post("/v1/plan", json=spec(linear(bias_initializer=config), seed=seed)).json()
+    as_text = client.post("/v1/plan", json=spec(linear(bias_initializer=config), seed=str(seed))).json()
+
+    assert [f"the seed {seed} came as a JSON number" in warning for warning in as_number["warnings"]] == [True] * warned
+    assert as_text == as_number | {"warnings": []}
+
+
 def test_fans_and_laws_are_in_the_plan(client: httpx.Client) -> None:
     [weight, bias] = client.post("/v1/plan", json=spec(linear(fan_in=784, fan_out=256))).json()["tensors"]
 
@@ -158,8 +183,24 @@ def test_posting_for_statistics_and_fetching_them_give_the_same(client: httpx.Cl
 
     assert posted.content == fetched.content
     assert "cache-control" not in posted.headers
-    assert fetched.headers["cache-control"] == "public, max-age=31536000, immutable, no-transform"
+    assert fetched.headers["cache-control"] == "public, max-age=3600"
     assert posted.json()["seed"] == "5"
+
+
+def test_the_etag_of_statistics_is_known_without_drawing(client: httpx.Client, server: Server) -> None:
+    permalink = client.post("/v1/plan", json=EIGHT_GIB).json()["permalink"].split("/")[3]
+    small = client.post("/v1/plan", json=SMALL).json()["permalink"].split("/")[3]
+    etag = client.get(f"/v1/statistics/{small}").headers["etag"]
+    drawn = counted(server, "xavier_drawn_bytes_total")
+
+    known = client.get(f"/v1/statistics/{small}", headers={"If-None-Match": f'"other", {etag}'})
+    refused = client.get(f"/v1/statistics/{permalink}", headers={"If-Match": etag})
+
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", etag)
+    assert known.headers["cache-control"] == "public, max-age=3600"
+    assert_problem(refused, 412, "precondition-failed")
+    assert etag not in {refused.headers["etag"], client.get(f"/v1/statistics/{small}?seed=1").headers["etag"]}
+    assert counted(server, "xavier_drawn_bytes_total") == drawn + 24 + 8 + 0
 
 
 def test_frameworks_have_the_same_statistics(client: httpx.Client) -> None:

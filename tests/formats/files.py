@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -125,3 +126,8 @@ def written_by_the_reference(file: SafetensorsFile) -> bytes:
         if list(header_of(written)["__metadata__"]) == ["format", "xavier"]:
             return written
     raise AssertionError("the reference writer never chose our order of metadata")
+
+
+def read(pieces: Iterator[bytes]) -> Any:
+    """A JSON document that comes in pieces."""
+    return json.loads(b"".join(pieces))

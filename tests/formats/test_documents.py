@@ -14,8 +14,8 @@ from service.errors import LimitExceeded
 from service.formats.documents import (
     Encoding,
     check_json_size,
-    plan_document,
-    statistics_document,
+    plan_json,
+    statistics_json,
     weights_json,
 )
 from service.formats.laws import read_law
@@ -25,7 +25,7 @@ from service.plan import Plan
 from service.spec.answers import PlanAnswer, StatisticsAnswer, WeightsAnswer
 from service.spec.canonical import canonical_json
 from service.stream.dtypes import DType, widen
-from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, measured, whole
+from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, measured, read, whole
 from tests.plan.planned import Layer, planned, stored, tensor, values
 
 each_framework = pytest.mark.parametrize("framework", ["torch", "keras"])
@@ -128,7 +128,7 @@ def test_statistics_stand_measured_beside_expected_in_model_order() -> None:
     plan = PLANS["keras"]
     summaries = measured(plan)
 
-    document = statistics_document(plan, summaries)
+    document = read(statistics_json(plan, summaries))
 
     StatisticsAnswer.model_validate(as_json(document))
     assert document["digest"] == plan.digest
@@ -142,7 +142,7 @@ def test_a_plan_says_what_the_file_would_be(framework: str) -> None:
     plan = PLANS[framework]
     file = SafetensorsFile(plan)
 
-    document = plan_document(file)
+    document = read(plan_json(file))
 
     PlanAnswer.model_validate(as_json(document))
     assert document["etag"] == f'"{file.etag}"'
@@ -172,7 +172,7 @@ def test_a_plan_describes_the_law_of_every_tensor() -> None:
     )
     plan = planned(*(tensor(f"{number}", (6, 6), law) for number, law in enumerate(laws)))
 
-    tensors = plan_document(SafetensorsFile(plan))["tensors"]
+    tensors = read(plan_json(SafetensorsFile(plan)))["tensors"]
 
     assert [each["distribution"]["type"] for each in tensors] == ["uniform", "normal", "truncated_normal", "constant"]
     assert [(each["fan_in"], each["fan_out"]) for each in tensors] == [(6, 6)] * 4
@@ -188,7 +188,7 @@ def test_a_plan_describes_the_law_of_every_tensor() -> None:
 def test_a_plan_of_structured_laws_describes_each_so_that_it_can_be_made_again(framework: str, fans: str) -> None:
     plan = planned(*STRUCTURED, framework=framework, fans=fans)
 
-    document = as_json(plan_document(SafetensorsFile(plan)))
+    document = as_json(read(plan_json(SafetensorsFile(plan))))
 
     PlanAnswer.model_validate(document)
     for entry, each in zip(document["tensors"], plan.tensors, strict=True):
@@ -204,7 +204,7 @@ def test_a_plan_of_structured_laws_describes_each_so_that_it_can_be_made_again(f
 
 
 def test_a_plan_says_what_is_drawn_whole_in_parts_and_cut() -> None:
-    tensors = {each["name"]: each for each in plan_document(SafetensorsFile(planned(*STRUCTURED)))["tensors"]}
+    tensors = {each["name"]: each for each in read(plan_json(SafetensorsFile(planned(*STRUCTURED))))["tensors"]}
 
     assert tensors["c.weight"]["distribution"] == {
         "type": "orthogonal",

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidSpec
-from service.formats.documents import plan_document
+from service.formats.documents import plan_json
 from service.formats.safetensors import SafetensorsFile
 from service.initializers.distributions import Uniform
 from service.initializers.fans import Fans
 from service.plan import TensorPlan
 from service.plan.role import RULES
+from tests.formats.files import read
 from tests.plan.planned import Array, Layer, group, linear, planned, repeat, tensor, values
 from tests.plan.test_every_layer import ROWS, Row, attention, convolution, depthwise, recurrent
 
@@ -173,7 +174,7 @@ def test_a_plan_names_the_rule_and_tells_the_fans_by_every_rule(count: Count) ->
     for rule, expected in zip(RULES, (count.exact, count.torch, count.keras), strict=True):
         plan = planned(count.layer, fans=rule)
         name = f"x.{count.tensor}".removesuffix(".")
-        [told] = [each for each in plan_document(SafetensorsFile(plan, "none"))["tensors"] if each["name"] == name]
+        [told] = [each for each in read(plan_json(SafetensorsFile(plan, "none")))["tensors"] if each["name"] == name]
 
         assert told["fan_rule"] == (rule if expected else None)
         assert (told["fan_in"], told["fan_out"]) == (expected and expected.fan_in, expected and expected.fan_out)
@@ -233,7 +234,7 @@ def axes(**more: Any) -> Layer:
 @pytest.mark.parametrize("rule", RULES)
 def test_axes_count_as_they_say_whatever_the_rule_of_the_model(more: Layer, expected: Fans, rule: str) -> None:
     plan = planned(axes(**more), fans=rule)
-    [told] = plan_document(SafetensorsFile(plan, "none"))["tensors"]
+    [told] = read(plan_json(SafetensorsFile(plan, "none")))["tensors"]
 
     assert plan.tensors[0].parameter.fans == expected
     assert told["fan_rule"] == "axes"
