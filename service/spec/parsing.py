@@ -90,7 +90,7 @@ def read_spec(raw: bytes) -> ModelSpec:
     """
     document = read_document(raw)
     try:
-        return ModelSpec.model_validate(document)
+        return ModelSpec.model_validate(document, context=document)
     except ValidationError as error:
         raise InvalidSpec(*_faults(error.errors(include_url=False), document)) from None
 
