@@ -19,6 +19,7 @@ from service.spec.layers import Leaf
 from service.spec.model import ModelSpec
 
 Rule = FanRule | Literal["axes"]
+Assumption = Literal["convolution", "one-hot inputs"]
 RULES: Final[tuple[FanRule, ...]] = get_args(FanRule)
 Default = AnyInitializer | Callable[[], Distribution]
 """What a framework draws by itself: an initializer under its own fans, or a law."""
@@ -41,6 +42,7 @@ class Role:
         field: the member of the layer that says so.
         rule: how its fans are counted.
         exact: what its axes connect; None for a bias or a norm.
+        assumed: what that takes for granted; None where the layer says it.
         torch: the same as PyTorch counts, where that is not by its rule for the canonical shape.
         keras: the same as Keras counts, where that is not as PyTorch does.
         torch_default: what PyTorch draws; None where it has no such layer.
@@ -57,6 +59,7 @@ class Role:
     field: str = "initializer"
     rule: Rule
     exact: Connectivity | None = None
+    assumed: Assumption | None = None
     torch: Connectivity | None = None
     keras: Connectivity | None = None
     torch_default: Default | None = ZEROS

@@ -83,7 +83,7 @@ def _embedding(layer: layers.Embedding, build: Builder) -> Iterator[Role]:
     initializer = build.initializer(layer.initializer, STANDARD_NORMAL)
     table = build.plain(("weight", "embeddings"), (rows, columns), initializer, STANDARD_NORMAL)
     lookup = fans.embedding(rows, columns)
-    yield replace(table, exact=lookup, keras=lookup, keras_default=KERAS_EMBEDDING)
+    yield replace(table, exact=lookup, assumed="one-hot inputs", keras=lookup, keras_default=KERAS_EMBEDDING)
 
 
 def _norm(layer: layers.Norm, build: Builder) -> Iterator[Role]:
@@ -114,7 +114,8 @@ def _tensor(layer: layers.Tensor, build: Builder) -> Iterator[Role]:
     described = build.plain(("", ""), shape, build.kernel_initializer)
     described = replace(described, torch_default=None, keras_default=None)
     if layer.in_axes is None or layer.out_axes is None:
-        yield replace(described, exact=fans.bare(shape, layer.layout))
+        guessed = layer.layout == "out_in" and len(shape) > 2  # the two axes of a matrix are as documented
+        yield replace(described, exact=fans.bare(shape, layer.layout), assumed="convolution" if guessed else None)
     else:
         connected = Connectivity(shape, layer.in_axes, layer.out_axes, layer.batch_axes or ())
         yield replace(described, exact=None if 0 in shape else connected, rule="axes")
