@@ -153,6 +153,8 @@ def _server(settings: Settings) -> dict[str, Any]:
 def generate(spec: BinaryIO, output: str, seed: int | None, dtype: str | None, statistics: Any) -> None:
     """Write the weights of SPEC as safetensors: whole under its name, or not at all."""
     file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
+    for warning in file.plan.warnings:
+        click.echo(f"xavier: warning: {warning}", err=True)
     with _pool() as pool, _sink(output) as sink:
         if file.needs_measuring(0):
             file = file.with_measured(pool.measured(file.plan))

@@ -201,6 +201,17 @@ def test_generate_takes_standard_input_and_writes_standard_output(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_generate_says_every_warning_in_a_line_of_standard_error(xavier: CommandLine, write: Write) -> None:
+    guessed = spec(*({"type": "tensor", "name": name, "shape": [2, 3, 5 + len(name)]} for name in ("a", "b\u2028c")))
+    warnings = json.loads(xavier("plan", write(guessed), "--json").out)["warnings"]
+
+    outcome = xavier("generate", write(guessed), "-o", "-")
+
+    assert len(warnings) == 2
+    assert outcome.err.splitlines() == [f"xavier: warning: {warning}" for warning in warnings]
+    assert set(header_of(outcome.out)) == {"a", "b\u2028c", "__metadata__"}
+
+
 def test_an_existing_file_stays_when_generation_is_refused(xavier: CommandLine, write: Write, tmp_path: Path) -> None:
     output = tmp_path / "model.safetensors"
     output.write_bytes(b"precious")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import pytest
+import requests
+from numpy.testing import assert_array_equal
 
 from service.plan import make_plan
 from service.settings import with_table
 from service.spec.parsing import read_spec
+from service.stream.dtypes import DType, widen
 from tests.api.servers import Server
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +44,7 @@ def _workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with the examples in it, in which the snippets run one after the other."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "spec.json").write_text(*_blocks("json"))
     return folder
 
 
@@ -54,13 +61,38 @@ def test_the_first_screen_has_the_two_commands_and_a_curl() -> None:
     assert "curl" in first_screen
 
 
+PRINTED: Final = ("(300, 784)", "bfloat16 (10, 256)")
+"""What the Python snippets print, in their order."""
+
+
 def test_the_shell_and_python_snippets_run_in_their_order(workplace: Path, server: Server) -> None:
+    printed = []
     for language, written in BLOCKS:
         code = written.replace("http://localhost:8000", server.url).replace("localhost:8000", server.url)
         if language == "sh" and "make" not in code:
             _run(["bash", "-euo", "pipefail", "-c", code], workplace)
         elif language == "python":
-            assert "(300, 784)" in _run([sys.executable, "-c", code], workplace)
+            printed.append(_run([sys.executable, "-c", code], workplace))
+    assert [text for text, part in zip(printed, PRINTED, strict=True) if part not in text] == []
+
+
+@pytest.mark.parametrize("dtype", DType)
+def test_the_reader_of_narrow_dtypes_reads_every_dtype(
+    dtype: DType, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = json.loads(*_blocks("json"))
+    answer = requests.post(f"{server.url}/v1/weights", json=spec, params={"dtype": dtype}, timeout=60)
+    monkeypatch.chdir(tmp_path)
+    Path("narrow.safetensors").write_bytes(answer.content)
+    read: dict[str, Any] = {}
+    exec(_blocks("python")[1], read)  # noqa: S102 - our own snippet
+
+    for tensor in make_plan(read_spec(json.dumps(spec | {"dtype": dtype}).encode())).tensors:
+        values = read["weights"][tensor.name].ravel()
+        stored = np.empty(tensor.elements, dtype.storage)
+        tensor.fill(0, stored)
+        assert values.dtype.itemsize == dtype.itemsize
+        assert_array_equal(values.astype(np.float64), widen(stored, dtype).astype(np.float64))
 
 
 @pytest.mark.parametrize("target", re.findall(r"make (\w+)", TEXT))

@@ -152,7 +152,7 @@ def weights_answers(*, by_address: bool = False, ranges: bool = True) -> Respons
 def _file_headers(*, always: bool) -> dict[str, Any]:
     """The header fields of a file; an answer that may also be JSON has not always any."""
     described = {
-        "ETag": "Strong; a hash over everything the bytes depend on.",
+        "ETag": "Strong; a hash over everything the bytes depend on, so known before them: no SHA-256 of the content.",
         "Content-Length": "Known before anything is drawn.",
         "Accept-Ranges": "bytes; none where the permalink would be too long to be asked for ranges.",
         "Cache-Control": "Permalinks may be kept for ever.",

@@ -26,7 +26,7 @@ from service.limits import Limits
 from service.plan import Parameter, TensorPlan
 from service.plan.arrangement import Arrangement
 from service.plan.laws import law_of
-from service.spec.fields import Count, Seed, Size, Wire
+from service.spec.fields import MOST_INTEGER, Count, Seed, Size, Wire
 from service.spec.initializers import Initializer
 from service.spec.parsing import read_document
 from service.stream.dtypes import DType, widen
@@ -36,7 +36,8 @@ MOST_ELEMENTS: Final = 1 << 63
 """Elements that indices can count."""
 
 
-Axes = Annotated[tuple[Size, ...], Field(strict=False)]
+Axes = Annotated[tuple[Annotated[int, Field(ge=0, le=MOST_INTEGER)], ...], Field(strict=False)]
+"""Axes as the service writes them; 1.0 is an integer to a caller, and no index."""
 
 
 class ArrangementDescription(Wire):

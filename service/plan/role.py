@@ -19,6 +19,7 @@ from service.spec.layers import Leaf
 from service.spec.model import ModelSpec
 
 Rule = FanRule | Literal["axes"]
+Assumption = Literal["convolution", "one-hot inputs"]
 RULES: Final[tuple[FanRule, ...]] = get_args(FanRule)
 NUMBER: Final = "#"
 """What stands for the number of a layer in the names of a stack of layers."""
@@ -42,6 +43,7 @@ class Role(NamedTuple):
         field: the member of the layer that says so.
         rule: how its fans are counted.
         exact: what its axes connect; None for a bias or a norm.
+        assumed: what that takes for granted; None where the layer says it.
         torch: the same as PyTorch counts, where that is not by its rule for the canonical shape.
         keras: the same as Keras counts, where that is not as PyTorch does.
         torch_default: what PyTorch draws; None where it has no such layer.
@@ -60,6 +62,7 @@ class Role(NamedTuple):
     arrangement: Arrangement | None = None
     field: str = "initializer"
     exact: Connectivity | None = None
+    assumed: Assumption | None = None
     torch: Connectivity | None = None
     keras: Connectivity | None = None
     torch_default: Default | None = ZEROS

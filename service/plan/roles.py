@@ -82,7 +82,7 @@ def _embedding(layer: layers.Embedding, build: Builder) -> Iterator[Role]:
     initializer = build.initializer(layer.initializer, STANDARD_NORMAL)
     table = build.plain(("weight", "embeddings"), (rows, columns), initializer, STANDARD_NORMAL)
     lookup = fans.embedding(rows, columns)
-    yield table._replace(exact=lookup, keras=lookup, keras_default=KERAS_EMBEDDING)
+    yield table._replace(exact=lookup, assumed="one-hot inputs", keras=lookup, keras_default=KERAS_EMBEDDING)
 
 
 def _norm(layer: layers.Norm, build: Builder) -> Iterator[Role]:
@@ -117,6 +117,7 @@ def _tensor(layer: layers.Tensor, build: Builder) -> Iterator[Role]:
         initializer=build.kernel_initializer,
         rule="axes" if by_axes else build.rule,
         exact=_named_axes(layer) if by_axes else fans.bare(layer.shape, layer.layout),
+        assumed="convolution" if not by_axes and layer.layout == "out_in" and len(layer.shape) > 2 else None,
         keras=fans.by_keras(layer.shape),
         torch_default=None,
         keras_default=None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +14,7 @@ from service.initializers.distributions import Constant, Distribution
 from service.initializers.fans import Fans, Shape
 from service.plan.arrangement import Arrangement
 from service.plan.role import Role, Rule
+from service.plan.warnings import warnings_of
 from service.spec.canonical import digest_of, encode_permalink
 from service.spec.initializers import AnyInitializer
 from service.spec.model import ModelSpec
@@ -169,6 +168,5 @@ class Plan:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """Names that are different here, yet may not be to a file system or a reader."""
-        uses = Counter(unicodedata.normalize("NFC", tensor.name) for tensor in self.tensors)
-        return tuple(f"{name!r} stands {n} times after Unicode normalisation" for name, n in uses.items() if n > 1)
+        """What may not be meant as it was asked for."""
+        return warnings_of(self.spec, self.tensors)

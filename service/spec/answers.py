@@ -113,7 +113,7 @@ class PlanAnswer(About):
     etag: str
     canonical_spec: dict[str, Any]
     totals: Totals
-    warnings: list[str]
+    warnings: list[str] = Field(description="What may be meant otherwise; at most a hundred, and how many more.")
     tensors: list[PlannedTensor]
 
 

@@ -3,7 +3,7 @@
 - Keras 3.15, keras.initializers: `{"class_name": …, "config": {…}}` with whatever else Keras, tf.keras and
   TensorFlow.js write beside it, and bare class names. Its normals are truncated and corrected. A seed or dtype in it
   is read and has no effect: those of the request decide. A bare snake_case name is ours, also where Keras has it:
-  glorot_normal is a plain normal.
+  glorot_normal is a plain normal. What Keras alone has, random_normal say, is read under framework keras only.
 - PyTorch 2.13, torch.nn.init: names with the trailing underscore, bare or as `type`, with PyTorch's arguments.
 - Burn, burn::nn::Initializer in serde's JSON: `{"XavierUniform": {"gain": 1.0}}`. Its normals are plain, and what it
   leaves out has our default.
@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from service.spec.fields import DTYPE_ALIASES
-from service.stream.dtypes import DType
+from pydantic_core import PydanticCustomError
+
+from service.spec.fields import is_whole, named_dtype
 
 Path = tuple[str, ...]
 """The names that lead from an initializer of the caller's to a part of it."""
@@ -50,11 +51,13 @@ class Form(NamedTuple):
         own: our form of it, with the dialect's defaults.
         arguments: all that the caller's object may have.
         inside: the name under which its parameters stand; None where they stand beside the initializer's name.
+        elsewhere: what to write under another framework than Keras; None where that reads the form, too.
     """
 
     own: Mapping[str, object]
     arguments: Mapping[Path, Argument]
     inside: str | None = None
+    elsewhere: str | None = None
 
     def fields(self, path: Path, value: object) -> dict[str, object]:
         """The fields of ours that an argument sets: one, or none."""
@@ -88,11 +91,11 @@ def _worded(ours: str, rule: str, words: Mapping[object, str]) -> Argument:
 def _is_seed(value: object) -> bool:
     if isinstance(value, dict):
         return value.get("class_name") == "SeedGenerator"
-    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+    return value is None or is_whole(value)
 
 
 def _is_dtype(value: object) -> bool:
-    return value is None or (isinstance(value, str) and value.upper() in {*DTYPE_ALIASES, *DType.__members__})
+    return value is None or named_dtype(value) is not None
 
 
 _ANYTHING: Final = Argument()
@@ -145,6 +148,13 @@ def _scaled(scale: float, mode: str, distribution: str) -> Form:
 
 def _torch(kind: str, defaults: Mapping[str, object] = _NOTHING, /, **names: str) -> Form:
     return Form({"type": kind, **defaults}, {("type",): _ANYTHING} | _under((), names))
+
+
+def _beside_type(class_name: str) -> Form:
+    """A class of Keras by a name that is bare or a `type`, with the arguments of its config."""
+    form = _KERAS[class_name]
+    arguments = {path[1:]: argument for path, argument in form.arguments.items() if path[:-1] == ("config",)}
+    return Form(form.own, {("type",): _ANYTHING} | arguments, elsewhere=class_name)
 
 
 def _burn(variant: str, kind: str, /, **names: str | Argument) -> Form:
@@ -215,9 +225,14 @@ _BURN: Final = (
     _burn("Orthogonal", "orthogonal", gain="gain"),
 )
 
+_ONLY_IN_KERAS: Final = {
+    "random_normal": _beside_type("RandomNormal"),
+    "random_uniform": _beside_type("RandomUniform"),
+}
+
 _CLASSES: Final = _KERAS | {alias: _KERAS[name] for alias, name in _KERAS_ALIASES.items()}
 _BY_CLASS: Final = {name.lower(): form for name, form in _CLASSES.items()}
-_BY_TYPE: Final = _TORCH | {name.rstrip("_"): _TORCH[name] for name in ("trunc_normal_", "eye_")}
+_BY_TYPE: Final = _TORCH | {name.rstrip("_"): _TORCH[name] for name in ("trunc_normal_", "eye_")} | _ONLY_IN_KERAS
 _BY_VARIANT: Final = {form.inside: form for form in _BURN}
 _BY_NAME: Final = _BY_TYPE | {
     spelling: form
@@ -226,10 +241,16 @@ _BY_NAME: Final = _BY_TYPE | {
     if not spelling.islower()
 }
 """Bare names: of Keras' classes those with a capital, as the others are ours; Burn's Zeros and Ones are among them."""
-NAMES: Final = tuple(_BY_NAME)
+NAMES: Final = tuple(name for name, form in _BY_NAME.items() if form.elsewhere is None)
+"""Bare names that are read whatever the framework."""
 SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
         {"title": "Name", "description": "A name of torch.nn.init or of a Keras class.", "enum": [*NAMES]},
+        {
+            "title": "Keras name",
+            "description": "A name of Keras alone; under framework keras only.",
+            "enum": [*_ONLY_IN_KERAS],
+        },
         {
             "title": "Keras",
             "description": "As Keras, tf.keras and TensorFlow.js write it; a seed in it has no effect.",
@@ -238,8 +259,8 @@ SCHEMA: Final[dict[str, Any]] = {
             "required": ["class_name"],
         },
         {
-            "title": "PyTorch",
-            "description": "A function of torch.nn.init and its arguments.",
+            "title": "Function",
+            "description": "A function of torch.nn.init, or a name of Keras alone, and its arguments.",
             "type": "object",
             "properties": {"type": {"enum": [*_BY_TYPE]}},
             "required": ["type"],
@@ -275,11 +296,22 @@ def _by_class(name: object) -> Form:
     return _BY_CLASS.get(name.replace("_", "").lower(), _UNKNOWN_CLASS) if isinstance(name, str) else _UNKNOWN_CLASS
 
 
-def translated(value: object) -> object:
-    """An initializer of a dialect in our own form, not yet validated; anything else as it is."""
+def translated(value: object, framework: object = None) -> object:
+    """An initializer of a dialect in our own form, not yet validated; anything else as it is.
+
+    Args:
+        value: as the caller wrote it.
+        framework: of the document that it stands in.
+
+    Raises:
+        PydanticCustomError: it is a name that only the framework Keras gives a meaning.
+    """
     form = form_of(value)
     if form is None:
         return value
+    if form.elsewhere and framework != "keras":
+        message = "Keras' own name is read under framework keras only: write the class, '{name}'"
+        raise PydanticCustomError("framework", message, {"name": form.elsewhere})
     own = dict(form.own)
     for path, given in _parts(value, form.inside):
         own |= form.fields(path, given)

@@ -3,27 +3,53 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
 
 from service.stream.dtypes import DType
 
 MOST_SEED: Final = (1 << 64) - 1
 MOST_INTEGER: Final = (1 << 53) - 1
 """What every JSON reader holds exactly (RFC 7493 section 2.2)."""
+MOST_EXACT: Final = 1 << 53
+"""Up to here a binary64 number is the integer that was written (RFC 8259 section 6)."""
 DTYPE_ALIASES: Final = {
     "FLOAT64": DType.F64,
+    "DOUBLE": DType.F64,
+    "FP64": DType.F64,
     "FLOAT32": DType.F32,
+    "FLOAT": DType.F32,
+    "SINGLE": DType.F32,
+    "FP32": DType.F32,
     "FLOAT16": DType.F16,
+    "HALF": DType.F16,
+    "FP16": DType.F16,
     "BFLOAT16": DType.BF16,
     "FLOAT8_E4M3FN": DType.F8_E4M3,
+    "FLOAT8E4M3FN": DType.F8_E4M3,
+    "F8E4M3FN": DType.F8_E4M3,
     "FLOAT8_E5M2": DType.F8_E5M2,
+    "FLOAT8E5M2": DType.F8_E5M2,
+    "F8E5M2": DType.F8_E5M2,
 }
-"""PyTorch's names; like the safetensors names they are read in any letter case."""
+"""PyTorch's names, and those of NumPy, JAX, Keras, ONNX and XLA that mean nothing else in PyTorch: `float` is F32.
 
-Count = Annotated[int, Field(ge=1, le=MOST_INTEGER)]
+Like the safetensors names they are read in any letter case, and after `torch.`, too.
+"""
+TORCH: Final = "TORCH."
 
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 
@@ -35,6 +61,10 @@ class Wire(BaseModel):
 
 
 def _read_seed(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        if value > MOST_EXACT:
+            raise PydanticCustomError("rounded", "must be written as an integer or a string of digits above 2^53")
+        return int(value)
     if not isinstance(value, str):
         return value
     if not _DECIMAL.fullmatch(value):
@@ -42,29 +72,68 @@ def _read_seed(value: object) -> object:
     return int(value)
 
 
-def read_dtype(value: object) -> object:
+def named_dtype(name: object) -> DType | None:
+    """The dtype of a name or alias, in any letter case; None where there is none."""
+    if not isinstance(name, str) or not name.isascii():
+        return None
+    name = name.upper().removeprefix(TORCH)
+    return DTYPE_ALIASES.get(name) or DType.__members__.get(name)
+
+
+def read_dtype(value: object) -> DType:
     """A dtype by its name or alias, in any letter case.
 
     Raises:
         PydanticCustomError: there is none of that name.
     """
-    name = value.upper() if isinstance(value, str) else ""
-    if name in DTYPE_ALIASES:
-        return DTYPE_ALIASES[name]
-    if name in DType.__members__:
-        return DType(name)
-    raise PydanticCustomError("dtype", "must be one of " + ", ".join(DType))
+    found = named_dtype(value)
+    if found is None:
+        way_out = "; F8_E4M3 is the one without infinities, float8_e4m3fn" if "e4m3" in str(value).lower() else ""
+        raise PydanticCustomError("dtype", "must be one of " + ", ".join(DType) + way_out)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """An integer in some bounds, in any spelling that JSON Schema takes for one: 4.0, 1e1.
+
+    The union is left at its first member by what is an integer already, without a call of Python.
+    """
+
+    least: int | None = None
+    most: int | None = None
+
+    def __get_pydantic_core_schema__(self, _: type, __: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        spelled = core_schema.no_info_after_validator_function(_whole, core_schema.float_schema(strict=True))
+        either = core_schema.union_schema([core_schema.int_schema(strict=True), spelled], custom_error_type="int_type")
+        return core_schema.chain_schema([either, core_schema.int_schema(strict=True, ge=self.least, le=self.most)])
+
+    def __get_pydantic_json_schema__(self, _: core_schema.CoreSchema, __: GetJsonSchemaHandler) -> JsonSchemaValue:
+        bounds = {"minimum": self.least, "maximum": self.most}
+        return {"type": "integer"} | {name: bound for name, bound in bounds.items() if bound is not None}
+
+
+def _whole(value: float) -> int:
+    if not is_whole(value):
+        raise ValueError
+    return int(value)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a JSON value is an integer, in any spelling."""
+    return value.is_integer() if isinstance(value, float) else isinstance(value, int) and not isinstance(value, bool)
+
+
+Count = Annotated[int, _Whole(1, MOST_INTEGER)]
 
 
 def _repeated(times: int) -> BeforeValidator:
     shape = Count | Annotated[list[Count], Field(min_length=times, max_length=times)]
-    return BeforeValidator(
-        lambda value: (value,) * times if _is_integer(value) else value, json_schema_input_type=shape
-    )
+    return BeforeValidator(lambda value: (value,) * times if is_whole(value) else value, json_schema_input_type=shape)
 
 
 def _square(value: object) -> object:
-    return (value, value) if _is_integer(value) else value
+    return (value, value) if is_whole(value) else value
 
 
 def _up_to(most: int) -> str:
@@ -79,17 +148,15 @@ def _up_to(most: int) -> str:
 
 
 def _in_any_case(*names: str) -> str:
-    """The pattern of some names in any letter case; JSON Schema has no flag for that."""
-    any_case = [re.sub("[A-Z]", lambda letter: f"[{letter[0]}{letter[0].lower()}]", name) for name in names]
-    return f"^({'|'.join(any_case)})$"
+    """The pattern of some names in any letter case, also after PyTorch's; JSON Schema has no flag for that."""
+    any_case = [
+        re.sub("[A-Z]", lambda letter: f"[{letter[0]}{letter[0].lower()}]", re.escape(name)) for name in (TORCH, *names)
+    ]
+    return f"^({any_case[0]})?({'|'.join(any_case[1:])})$"
 
 
 def _one_or_more(value: object) -> object:
-    return (value,) if _is_integer(value) else value
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return (value,) if is_whole(value) else value
 
 
 def _without_negative_zero(value: float) -> float:
@@ -113,7 +180,7 @@ DTypeField = Annotated[
     ),
 ]
 Name = str
-Size = Annotated[int, Field(ge=0, le=MOST_INTEGER)]
+Size = Annotated[int, _Whole(0, MOST_INTEGER)]
 Number = Annotated[float, AfterValidator(_without_negative_zero)]
 Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(_without_negative_zero)]
 PositiveNumber = Annotated[float, Field(gt=0)]
@@ -131,6 +198,6 @@ KernelAny = Annotated[
     Field(strict=False, min_length=1, max_length=3),
     BeforeValidator(_square, json_schema_input_type=Count | Annotated[list[Count], Field(min_length=1, max_length=3)]),
 ]
-Axes = Annotated[tuple[int, ...], Field(strict=False)]
+Axes = Annotated[tuple[Annotated[int, _Whole()], ...], Field(strict=False)]
 Layout = Literal["out_in", "in_out"]
 FanRule = Literal["exact", "torch", "keras"]

@@ -12,6 +12,7 @@ from pydantic import (
     RootModel,
     SerializerFunctionWrapHandler,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
     model_serializer,
     model_validator,
@@ -415,10 +416,13 @@ class InitializerForm(RootModel[_Tagged | _Bare | _Dialect]):
     """A name, or an object with `type` and parameters; also as Keras, PyTorch and Burn write it."""
 
 
-def _read(value: object) -> object:
-    own = translated(value)
+def _read(value: object, info: ValidationInfo) -> object:
+    own = translated(value, (info.context or {}).get("framework"))
     return {"type": own} if isinstance(own, str) else own
 
 
 Initializer = Annotated[_Tagged, BeforeValidator(_read, json_schema_input_type=InitializerForm)]
-"""What InitializerForm says, read as one of AnyInitializer."""
+"""What InitializerForm says, read as one of AnyInitializer.
+
+The framework in the context of the validation gives some names their meaning.
+"""

@@ -42,8 +42,8 @@ _Named = AfterValidator(lambda name: LAYER_ALIASES.get(name, name))
 class Patience:
     """How many faults of layers are looked for; past them, the layers that follow are passed over.
 
-    It is the context of a validation: a document may hold hundreds of thousands of faults, of which a caller is told a
-    hundred.
+    It stands in the context of a validation under `patience`: a document may hold hundreds of thousands of faults, of
+    which a caller is told a hundred.
 
     Args:
         faults: how many.
@@ -69,8 +69,8 @@ class Patience:
 
 
 def _patiently(value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    patience = info.context
-    if not isinstance(patience, Patience):
+    patience = (info.context or {}).get("patience")
+    if patience is None:
         return validate(value)
     return None if patience.lost else patience.validate(value, validate)
 

@@ -101,10 +101,14 @@ def read_spec(raw: bytes, limits: Limits | None = None) -> ModelSpec:
     document = read_document(raw, _few_members)
     patience = Patience(MOST_COUNTED)
     try:
-        return ModelSpec.model_validate(document, context=patience)
+        return ModelSpec.model_validate(document, context={"framework": _framework(document), "patience": patience})
     except ValidationError as error:
         faults, total = _faults(error.errors(include_url=False), document)
         raise InvalidSpec(faults, None if patience.lost else total) from None
+
+
+def _framework(document: Any) -> Any:
+    return document.get("framework") if isinstance(document, dict) else None
 
 
 def remarks_on(raw: bytes) -> list[str]:

@@ -41,7 +41,7 @@ INVALID: dict[str, tuple[Spec, str, str]] = {
     "a layer with no inputs": (spec(linear(fan_in=0)), "/layers/0/in_features", "at least 1"),
     "a negative dimension": (spec(tensor("w", -1, 3)), "/layers/0/shape/0", "at least 0"),
     "a fractional dimension": (spec(tensor("w") | {"shape": [3, 1.5]}), "/layers/0/shape/1", "integer"),
-    "a whole dimension with a fraction": (spec(tensor("w") | {"shape": [3, 2.0]}), "/layers/0/shape/1", "integer"),
+    "a whole dimension with a fraction": (spec(tensor("w") | {"shape": [3, 2.5]}), "/layers/0/shape/1", "integer"),
     "a dimension as a string": (spec(tensor("w") | {"shape": ["3", 3]}), "/layers/0/shape/0", "integer"),
     "a shape that is a number": (spec(tensor("w") | {"shape": 3}), "/layers/0/shape", "array"),
     "a dimension above 2^53": (spec(tensor("w", 2**53, 3)), "/layers/0/shape/0", str(MOST_INTEGER)),

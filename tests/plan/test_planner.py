@@ -83,13 +83,6 @@ def test_names_are_neither_normalised_nor_trimmed() -> None:
     assert names(*(tensor(name, ()) for name in odd)) == odd
 
 
-def test_names_that_unicode_takes_for_the_same_are_a_warning() -> None:
-    plan = planned(tensor("\u00e9", ()), tensor("e\u0301", ()), tensor("w", ()))
-
-    assert plan.warnings == ("'\u00e9' stands 2 times after Unicode normalisation",)
-    assert planned(tensor("w", ())).warnings == ()
-
-
 def test_a_dtype_of_a_layer_stands_before_the_one_of_the_model() -> None:
     plan = planned(linear("a", dtype="F64"), linear("b"), dtype="BF16")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
+from random import Random
 from typing import Any
 
 import pytest
@@ -214,6 +216,29 @@ def test_the_canonical_form_means_the_same_and_is_its_own_canonical_form(documen
 @given(specifications)
 def test_any_specification_spelled_otherwise_has_the_same_canonical_form(document: Object) -> None:
     assert canonical(spelled_otherwise(document)) == canonical(document)
+
+
+SPELLINGS = ("{whole}", "{whole}.0", "{whole}.000e0", "{tens}E-1", "0.{whole}e{places}")
+
+
+def text(value: Any, spell: Callable[[], str]) -> str:
+    """JSON with every whole number up to 2^53 in some spelling."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)}: {text(part, spell)}" for name, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(text(item, spell) for item in value) + "]"
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 2**53:
+        return json.dumps(value)
+    whole = abs(value)
+    return "-" * (value < 0) + spell().format(whole=whole, tens=whole * 10, places=len(str(whole)))
+
+
+@many
+@given(specifications, st.randoms(use_true_random=False))
+def test_any_spelling_of_whole_numbers_has_the_same_canonical_form(document: Object, choice: Random) -> None:
+    raw = text(document, lambda: choice.choice(SPELLINGS)).encode()
+
+    assert canonical(raw) == canonical(document)
 
 
 @few

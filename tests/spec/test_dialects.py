@@ -9,11 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter, ValidationError
 
 from service.errors import MOST_FAULTS, InvalidSpec
 from service.spec import dialects
 from service.spec.canonical import canonical_document, canonical_json, digest_of
 from service.spec.dialects import translated
+from service.spec.initializers import Initializer
 from service.spec.model import ModelSpec
 from service.spec.parsing import read_spec
 from tests.spec.specifications import Json, Object, initializers
@@ -121,9 +123,9 @@ SPELLINGS: Final[list[tuple[Json, Json]]] = [
     (keras("one"), "ones"),
     *(
         (keras("HeNormal", seed=seed), BY_CLASS["HeNormal"])
-        for seed in (0, -1, 2**70, SEED_GENERATOR, {"class_name": "SeedGenerator"})
+        for seed in (0, -1, 2**70, 42.0, SEED_GENERATOR, {"class_name": "SeedGenerator"})
     ),
-    *((keras("Zeros", dtype=dtype), "zeros") for dtype in (None, "float32", "bfloat16", "F16")),
+    *((keras("Zeros", dtype=dtype), "zeros") for dtype in (None, "float32", "bfloat16", "F16", "half")),
     (keras("GlorotUniform", seed=None, input_axes=None, output_axes=None), "xavier_uniform"),
     *(
         (keras("VarianceScaling", scale=3, mode="fan_out", distribution=law), scaling(3, "fan_out", ours))
@@ -158,7 +160,7 @@ SPELLINGS: Final[list[tuple[Json, Json]]] = [
     ("eye", "identity"),
     ({"type": "eye"}, "identity"),
     ("dirac_", {"type": "dirac", "groups": 1}),
-    ({"type": "dirac_", "groups": 4}, {"type": "dirac", "groups": 4}),
+    *(({"type": "dirac_", "groups": groups}, {"type": "dirac", "groups": 4}) for groups in (4, 4.0)),
     *(
         (name, {"type": "truncated_normal", "absolute": True})
         for name in ("trunc_normal_", "trunc_normal", {"type": "trunc_normal_"})
@@ -239,7 +241,7 @@ def test_every_name_of_every_dialect_is_among_the_spellings() -> None:
     types = {theirs.get("type") for theirs in objects}
 
     assert names == {*dialects.NAMES} - {"constant_", "sparse_"}
-    assert names | types >= {*dialects._BY_TYPE}
+    assert names | types >= {*dialects._BY_TYPE} - {*dialects._ONLY_IN_KERAS}
     assert {theirs.get("class_name") for theirs in objects} >= {*dialects._CLASSES}
     assert {next(iter(theirs)) for theirs in objects} >= {*dialects._BY_VARIANT}
 
@@ -253,6 +255,57 @@ def test_every_place_of_an_initializer_is_tried() -> None:
     }
 
     assert {position.split("/")[-1] for position in POSITIONS} == fields
+
+
+KERAS_ONLY: Final[list[tuple[Json, Json]]] = [
+    ("random_normal", BY_CLASS["RandomNormal"]),
+    ("random_uniform", BY_CLASS["RandomUniform"]),
+    ({"type": "random_normal"}, BY_CLASS["RandomNormal"]),
+    ({"type": "random_normal", "mean": 1, "stddev": 2, "seed": 3}, {"type": "normal", "mean": 1, "std": 2}),
+    ({"type": "random_uniform", "minval": -1, "maxval": 2}, {"type": "uniform", "low": -1, "high": 2}),
+]
+
+
+@pytest.mark.parametrize("first", ["framework", "layers"])
+@pytest.mark.parametrize(("theirs", "ours"), KERAS_ONLY)
+def test_names_of_keras_alone_are_read_under_framework_keras(theirs: Json, ours: Json, first: str) -> None:
+    document = everywhere(theirs) | {"framework": "keras"}
+    in_order = sorted(document, key=lambda name: name != first)
+
+    assert canonical({name: document[name] for name in in_order}) == canonical(
+        everywhere(ours) | {"framework": "keras"}
+    )
+    assert INITIALIZER.is_valid(theirs)
+
+
+@pytest.mark.parametrize("framework", [{}, {"framework": "torch"}])
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize(
+    ("name", "class_name"), [("random_normal", "RandomNormal"), ("random_uniform", "RandomUniform")]
+)
+def test_names_of_keras_alone_are_refused_elsewhere_with_the_way_out(
+    framework: Object, position: str, name: str, class_name: str
+) -> None:
+    for initializer in (name, {"type": name}):
+        assert faults(at(position, initializer) | framework) == [
+            (
+                position,
+                f"Keras' own name is read under framework keras only: write the class, '{class_name}'; got "
+                + json.dumps(initializer),
+            )
+        ]
+
+
+def test_faults_of_names_of_keras_alone_are_in_its_words() -> None:
+    wrong = at("/initializer", {"type": "random_normal", "stddev": 0}) | {"framework": "keras"}
+
+    assert faults(wrong) == [("/initializer/stddev", "must be above 0.0; got 0")]
+
+
+@pytest.mark.parametrize("context", [["keras"], None, {"framework": ["keras"]}])
+def test_what_has_no_framework_is_not_keras(context: Json) -> None:
+    with pytest.raises(ValidationError, match="under framework keras only"):
+        TypeAdapter[Any](Initializer).validate_python("random_normal", context=context)
 
 
 @pytest.mark.parametrize("name", ["glorot_normal", "he_normal", "lecun_normal", "truncated_normal"])
@@ -470,7 +523,7 @@ anything: Final = st.recursive(
 def test_nothing_at_all_breaks_the_translation(value: Any) -> None:
     before = repr(value)
 
-    translated(value)
+    translated(value, "keras")
 
     assert repr(value) == before
 

@@ -102,8 +102,13 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     # The seed.
     (spec(seed=None), "/seed", "must be an integer; got null"),
     (spec(seed=True), "/seed", "must be an integer; got true"),
-    (spec(seed=1.0), "/seed", "must be an integer; got 1.0"),
+    (spec(seed=1.5), "/seed", "must be an integer; got 1.5"),
     (spec(seed=[1]), "/seed", "must be an integer; got [1]"),
+    (spec(seed=-1.0), "/seed", "must be at least 0; got -1.0"),
+    *(
+        (spec(seed=seed), "/seed", f"must be written as an integer or a string of digits above 2^53; got {seed}")
+        for seed in (2.0**53 + 2, 1e17, 2.0**64)
+    ),
     (spec(seed=-1), "/seed", "must be at least 0; got -1"),
     (spec(seed=2**64), "/seed", f"must be at most {MOST_SEED}; got 18446744073709551616"),
     (spec(seed=str(2**64)), "/seed", f'must be at most {MOST_SEED}; got "18446744073709551616"'),
@@ -115,7 +120,25 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     (spec(stream=2), "/stream", "must be 1; got 2"),
     (spec(stream="1"), "/stream", 'must be 1; got "1"'),
     (spec(dtype="F31"), "/dtype", f'{DTYPES}; got "F31"'),
-    (spec(dtype="I64"), "/dtype", f'{DTYPES}; got "I64"'),
+    *(
+        (spec(dtype=name), "/dtype", f'{DTYPES}; got "{name}"')
+        for name in (
+            "I64",
+            "int8",
+            "torch.int8",
+            "torch",
+            "torch.",
+            "torch.torch.half",
+            "f8",
+            "float8",
+            "f4",
+            "complex64",
+        )
+    ),
+    *(
+        (spec(dtype=name), "/dtype", f'{DTYPES}; F8_E4M3 is the one without infinities, float8_e4m3fn; got "{name}"')
+        for name in ("float8_e4m3", "F8E4M3", "torch.float8_e4m3fnuz")
+    ),
     (spec(dtype=None), "/dtype", f"{DTYPES}; got null"),
     (spec(dtype=["F32"]), "/dtype", f'{DTYPES}; got ["F32"]'),
     (spec(framework="jax"), "/framework", "must be 'torch' or 'keras'; got \"jax\""),
@@ -225,7 +248,9 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     (linear(in_features=0), "/layers/0/in_features", "must be at least 1; got 0"),
     (linear(in_features=-3), "/layers/0/in_features", "must be at least 1; got -3"),
     (linear(in_features="3"), "/layers/0/in_features", 'must be an integer; got "3"'),
-    (linear(in_features=3.0), "/layers/0/in_features", "must be an integer; got 3.0"),
+    (linear(in_features=3.5), "/layers/0/in_features", "must be an integer; got 3.5"),
+    (linear(in_features=-3.0), "/layers/0/in_features", "must be at least 1; got -3.0"),
+    (linear(in_features=1e300), "/layers/0/in_features", f"must be at most {MOST_INTEGER}; got 1e+300"),
     (linear(in_features=False), "/layers/0/in_features", "must be an integer; got false"),
     (linear(in_features=[3]), "/layers/0/in_features", "must be an integer; got [3]"),
     (
@@ -279,7 +304,7 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     (layer("tensor", shape=None), "/layers/0/shape", "must be an array; got null"),
     (layer("tensor", shape={"0": 3}), "/layers/0/shape", 'must be an array; got {"0": 3}'),
     (layer("tensor", shape=[2, -1]), "/layers/0/shape/1", "must be at least 0; got -1"),
-    (layer("tensor", shape=[2, 1.0]), "/layers/0/shape/1", "must be an integer; got 1.0"),
+    (layer("tensor", shape=[2, 1.5]), "/layers/0/shape/1", "must be an integer; got 1.5"),
     (layer("tensor", shape=[2, True]), "/layers/0/shape/1", "must be an integer; got true"),
     (layer("tensor", shape=[2, [3]]), "/layers/0/shape/1", "must be an integer; got [3]"),
     # How fans are counted.
@@ -391,7 +416,7 @@ WRONG: Final[list[tuple[Json, str, str]]] = [
     (axes(in_axes=0, out_axes=[1]), "/layers/0/in_axes", "must be an array; got 0"),
     (axes(in_axes=["0"], out_axes=[1]), "/layers/0/in_axes/0", 'must be an integer; got "0"'),
     (axes(in_axes=[0], out_axes=[True]), "/layers/0/out_axes/0", "must be an integer; got true"),
-    (axes(in_axes=[0], out_axes=[1.0]), "/layers/0/out_axes/0", "must be an integer; got 1.0"),
+    (axes(in_axes=[0], out_axes=[1.5]), "/layers/0/out_axes/0", "must be an integer; got 1.5"),
     (axes(in_axis=[0]), "/layers/0/in_axis", "unknown field; did you mean 'in_axes'?"),
     # Nested layers.
     (

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from math import copysign
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter
 
 from service.initializers.gains import NONLINEARITY_ALIASES
 from service.spec.canonical import canonical_document
-from service.spec.fields import DTYPE_ALIASES
+from service.spec.fields import DTYPE_ALIASES, DTypeField, named_dtype
 from service.spec.initializers import (
     INITIALIZER_ALIASES,
     Constant,
@@ -26,6 +29,10 @@ from service.spec.layers import LAYER_ALIASES, Convolution, ConvTranspose, Layer
 from service.spec.model import ModelSpec
 from service.spec.parsing import read_spec
 from service.stream.dtypes import DType
+
+DTYPE_SCHEMA = TypeAdapter(DTypeField).json_schema()
+DTYPE = Draft202012Validator(DTYPE_SCHEMA)
+PATTERN = next(kind["pattern"] for kind in DTYPE_SCHEMA["anyOf"] if "pattern" in kind).strip("^$")
 
 
 def read(layer: dict[str, Any] | None = None, **more: Any) -> ModelSpec:
@@ -50,6 +57,11 @@ def read_seed(text: str) -> int:
         ("18446744073709551615", 2**64 - 1),
         ('"18446744073709551615"', 2**64 - 1),
         ('"\\u0034\\u0032"', 42),
+        ("42.0", 42),
+        ("4.2e1", 42),
+        ("420E-1", 42),
+        ("-0.0", 0),
+        ("9007199254740992.0", 2**53),
     ],
 )
 def test_a_seed_is_read_exactly(text: str, seed: int) -> None:
@@ -70,24 +82,40 @@ def test_a_dtype_is_read_in_any_letter_case(dtype: DType) -> None:
         assert read({"dtype": name}).layers[0].dtype is dtype  # type: ignore[union-attr]  # a tensor
 
 
-@pytest.mark.parametrize(
-    ("alias", "dtype"),
-    [
-        ("float64", "F64"),
-        ("float32", "F32"),
-        ("float16", "F16"),
-        ("bfloat16", "BF16"),
-        ("float8_e4m3fn", "F8_E4M3"),
-        ("float8_e5m2", "F8_E5M2"),
-    ],
+ALIASES = {
+    "F64": "float64 double fp64",
+    "F32": "float32 float single fp32",
+    "F16": "float16 half fp16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn float8e4m3fn f8e4m3fn",
+    "F8_E5M2": "float8_e5m2 float8e5m2 f8e5m2",
+}
+"""PyTorch's names, and those of other libraries that mean the same; float is PyTorch's, not NumPy's."""
+
+
+@pytest.mark.parametrize("dtype", DType)
+def test_a_dtype_is_read_by_the_names_of_torch_and_of_others_in_any_letter_case(dtype: DType) -> None:
+    for alias in (dtype.value, *ALIASES[dtype].split()):
+        for name in (alias, alias.upper(), alias.title(), f"torch.{alias}", f"TORCH.{alias.upper()}"):
+            assert canonical_document(read(dtype=name)).get("dtype", "F32") == dtype
+            assert DTYPE.is_valid(name)
+
+
+def test_no_other_alias_is_read() -> None:
+    assert {alias.lower() for alias in DTYPE_ALIASES} == set(" ".join(ALIASES.values()).split())
+
+
+nearly_dtypes = st.lists(
+    st.sampled_from(
+        ["torch.", "TORCH", ".", "float", "Half", "16", "F8_E4M3", "bf", "\ufb02oat32", "\u017f", " ", "\n"]
+    )
 )
-def test_the_names_of_torch_are_dtypes(alias: str, dtype: str) -> None:
-    for name in (alias, alias.upper(), alias.title()):
-        assert read(dtype=name).dtype == dtype
 
 
-def test_every_dtype_has_an_alias_of_torch() -> None:
-    assert set(DTYPE_ALIASES.values()) == set(DType)
+@settings(max_examples=300, deadline=None)
+@given(nearly_dtypes.map("".join) | st.text(max_size=8))
+def test_the_published_schema_accepts_the_names_of_dtypes_and_nothing_else(name: str) -> None:
+    assert (named_dtype(name) is not None) == bool(re.fullmatch(PATTERN, name))
 
 
 @pytest.mark.parametrize(("alias", "name"), {**INITIALIZER_ALIASES}.items())
@@ -218,6 +246,17 @@ def test_a_shape_is_any_list_of_sizes(shape: list[int]) -> None:
 
     assert isinstance(layer, Tensor)
     assert layer.shape == tuple(shape)
+
+
+@pytest.mark.parametrize("kernel", ["5.0", "[5.0, 5]", "[5e0, 0.5e1]"])
+def test_a_whole_number_in_any_spelling_is_an_integer(kernel: str) -> None:
+    layer = f'"type": "conv2d", "name": "c", "in_channels": 3.0, "out_channels": 1e1, "kernel_size": {kernel}'
+    [read_layer] = read_spec(f'{{"seed": 1, "layers": [{{{layer}}}]}}'.encode()).layers
+    [plain] = read(
+        layers=[json.loads(f"{{{layer}}}") | {"in_channels": 3, "out_channels": 10, "kernel_size": 5}]
+    ).layers
+
+    assert repr(read_layer) == repr(plain)
 
 
 def test_a_specification_is_frozen() -> None:

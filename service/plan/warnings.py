@@ -1,0 +1,114 @@
+"""Warnings: what a plan draws as it was asked to, and what may yet be meant otherwise.
+
+They follow from the canonical form alone, so that equal specifications have equal warnings: a name and the same name
+as an object without parameters are one, and so are a default and the same said.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+from service.plan.role import Role, Rule
+from service.plan.roles import STANDARD_NORMAL
+from service.spec import initializers as wire
+from service.spec.initializers import AnyInitializer
+from service.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from service.plan.tensors import Parameter, TensorPlan
+
+MOST_SHOWN: Final = 100
+"""Warnings that are told; the rest are counted."""
+FAN_SCHEMES: Final = (
+    wire.XavierUniform,
+    wire.XavierNormal,
+    wire.KaimingUniform,
+    wire.KaimingNormal,
+    wire.LecunUniform,
+    wire.LecunNormal,
+    wire.VarianceScaling,
+)
+AXIS_SCHEMES: Final = (*FAN_SCHEMES, wire.Orthogonal, wire.DeltaOrthogonal, wire.Dirac)
+"""What draws otherwise if other axes are the inputs, of tensors above rank 2."""
+KERAS_MEANINGS: Final[dict[AnyInitializer, str]] = {
+    wire.XavierNormal(type="xavier_normal"): (
+        "xavier_normal (glorot_normal) is a plain normal; for Keras' own, which is truncated, write 'GlorotNormal'"
+    ),
+    wire.KaimingNormal(type="kaiming_normal"): (
+        "kaiming_normal (he_normal) is a plain normal; for Keras' own, which is truncated, write 'HeNormal'"
+    ),
+    wire.LecunNormal(type="lecun_normal"): (
+        "lecun_normal is a plain normal; for Keras' own, which is truncated, write 'LecunNormal'"
+    ),
+    wire.TruncatedNormal(type="truncated_normal"): (
+        "truncated_normal has a std of 1 before the cut; for Keras' own, of 0.05, write 'TruncatedNormal'"
+    ),
+    wire.Normal(type="normal"): "normal has a std of 1; for Keras' own, of 0.05, write 'RandomNormal'",
+    wire.Uniform(type="uniform"): "uniform is on (0, 1); for Keras' own, on (-0.05, 0.05), write 'RandomUniform'",
+}
+"""The initializers whose bare name means something else in Keras 3.15, keras.initializers.get."""
+
+
+def warnings_of(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> tuple[str, ...]:
+    """All warnings of a plan, the same for the same canonical form; of very many the first, and how many more.
+
+    Args:
+        spec: what was asked for.
+        tensors: what is drawn, in model order.
+    """
+    found = chain(_alike(tensors), _doubtful(spec, tensors))
+    shown, rest = tuple(islice(found, MOST_SHOWN)), sum(1 for _ in found)
+    return (*shown, f"and {rest} more warnings") if rest else shown
+
+
+def _alike(tensors: Sequence[TensorPlan]) -> Iterator[str]:
+    """Names that are different here, yet may not be to a file system or a reader."""
+    uses = Counter(unicodedata.normalize("NFC", tensor.name) for tensor in tensors)
+    return (f"{name!r} stands {n} times after Unicode normalisation" for name, n in uses.items() if n > 1)
+
+
+def _doubtful(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> Iterator[str]:
+    """Parameters that may be meant otherwise; those with the same doubt together, by the name of the first."""
+    parameters: dict[str, list[Parameter]] = defaultdict(list)
+    uses = Counter(tensor.parameter for tensor in tensors)
+    for parameter in uses:
+        for doubt in _doubts(spec, parameter):
+            parameters[doubt].append(parameter)
+    first = {tensor.parameter: tensor.name for tensor in reversed(tensors)} if parameters else {}
+    for doubt, doubted in parameters.items():
+        more = sum(uses[parameter] for parameter in doubted) - 1
+        yield f"{first[doubted[0]]!r}{f' and {more} more' if more else ''}: {doubt}"
+
+
+def _doubts(spec: ModelSpec, parameter: Parameter) -> Iterator[str]:
+    initializer, role = parameter.initializer, parameter.role
+    was_named = initializer is not STANDARD_NORMAL  # which embeddings have where nothing is said
+    if spec.framework == "keras" and was_named and initializer in KERAS_MEANINGS:
+        yield KERAS_MEANINGS[initializer]
+    if role is None or role.assumed is None or _rule(role) != "exact":
+        return
+    if role.assumed == "convolution" and isinstance(initializer, AXIS_SCHEMES):
+        yield (
+            f"{initializer.type} takes the shape {list(role.shape)} for that of a convolution, (out, in, *kernel);"
+            " if it is none, give in_axes, out_axes and batch_axes, or layout in_out"
+        )
+    if role.assumed == "one-hot inputs" and isinstance(initializer, FAN_SCHEMES):
+        yield (
+            f"{initializer.type} counts the {role.shape[0]} rows of an embedding as inputs, of which one is read at a"
+            " time; if that is not meant, give a std by normal, or count the columns by fans: torch"
+        )
+
+
+def _rule(role: Role) -> Rule:
+    """The rule by which the initializer takes axes for inputs."""
+    match role.initializer:
+        case wire.Orthogonal(matricisation=str(rule)):
+            return rule
+        case wire.DeltaOrthogonal() | wire.Dirac():
+            return "exact"
+        case _:
+            return role.rule
