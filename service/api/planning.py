@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from service.api import metrics
 from service.api.admission import Admission
 from service.api.options import FileOptions, SpecOptions
-from service.formats.safetensors import SafetensorsFile
+from service.formats.safetensors import SafetensorsFile, check_outline
 from service.limits import Limits
 from service.plan import Outline, Plan, make_outline
 from service.spec.canonical import canonical_document, canonical_json
@@ -159,6 +159,7 @@ class Planning:
         statistics = options.statistics or "expected"
 
         def opened(outline: Outline) -> SafetensorsFile:
+            check_outline(outline, statistics, self.limits)
             return SafetensorsFile(outline.expanded(), statistics, limits=self.limits).prepared()
 
         file: SafetensorsFile = await self._made(caller, _Request(self, source, options, statistics, opened))

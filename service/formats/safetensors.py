@@ -26,7 +26,7 @@ from service.formats.laws import law_document
 from service.initializers.distributions import Constant, Normal, TruncatedNormal, Uniform
 from service.initializers.truncated import CutNormal
 from service.limits import Limits
-from service.plan import Parameter, Plan, TensorPlan
+from service.plan import Outline, Parameter, Plan, TensorPlan
 from service.spec.canonical import canonical_json
 from service.spec.initializers import AnyInitializer, KerasDefault, TorchDefault
 from service.stream import STREAM_VERSION
@@ -43,6 +43,10 @@ DTYPE_ORDER: Final = (DType.F64, DType.F32, DType.BF16, DType.F16, DType.F8_E4M3
 """The reference writer's enumeration of dtypes, descending."""
 SEGMENT_MEMORY: Final = 200
 """Bytes of memory for a segment; generous."""
+MANY: Final = 100
+"""Tensors of one parameter that are worth a look before they are made."""
+LEAST_ENTRY: Final = 54
+"""Bytes of a tensor in the header besides its names and its description, at the least."""
 _RANKS: Final = {dtype: rank for rank, dtype in enumerate(DTYPE_ORDER)}
 LAST_OF_16_BITS: Final = "\uffff"
 ELEMENTWISE: Final = (Uniform, Normal, TruncatedNormal, CutNormal, Constant)
@@ -244,6 +248,20 @@ def _in_canonical_order(names: Sequence[str]) -> list[int]:
 def _escape(text: str) -> str:
     """A text as a part of a JSON string."""
     return encode_basestring(text)[1:-1]
+
+
+def check_outline(outline: Outline, statistics: StatisticsOption, limits: Limits) -> None:
+    """Refuse what must have too long a header, before it is expanded.
+
+    Raises:
+        LimitExceeded: the header would be too long.
+    """
+    length = 2 * outline.name_bytes
+    for parameter, count in outline.parameters():
+        if count >= MANY:
+            of_first = TensorPlan("", "", 0, parameter)
+            length += count * (LEAST_ENTRY + len(_escape(describe_parameter(of_first, statistics))))
+    _check_header(length, limits.header_bytes)
 
 
 def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:

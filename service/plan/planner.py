@@ -79,7 +79,16 @@ class Outline:
         self._planner = planner
         self._branches = branches
         self.canonical = canonical_json(canonical_document(planner.spec))
-        self.tensors = sum(branch.cost.tensors for branch in branches)
+        self.tensors = _total(branches).tensors
+
+    @property
+    def name_bytes(self) -> int:
+        """Bytes of all names in the file, at the least."""
+        return _total(self._branches).name_bytes
+
+    def parameters(self) -> Iterator[tuple[Parameter, int]]:
+        """Every parameter, and how many tensors it becomes."""
+        return _parameters(self._branches, 1)
 
     def expanded(self) -> Plan:
         """The plan, with all its tensors.
@@ -147,7 +156,12 @@ class _Parts(NamedTuple):
         """What they come to under a prefix, each name being some bytes longer (or shorter) than that makes it."""
         nbytes = sum(part.parameter.nbytes for part in self.parts)
         name_bytes = sum(_bytes_of(_joined(prefix, name)) + more for name in self.suffixes(0))
-        return _Cost(len(self.parts), nbytes, name_bytes).times(1 if self.numbers is None else len(self.numbers))
+        return _Cost(len(self.parts), nbytes, name_bytes).times(self.times)
+
+    @property
+    def times(self) -> int:
+        """How many layers have them."""
+        return 1 if self.numbers is None else len(self.numbers)
 
     def each(self) -> Iterator[_Part]:
         """All parts, number by number."""
@@ -405,6 +419,15 @@ class _Planner:
 def _around(layer: Group | Repeat, pointer: str, numbers: range | None, inside: tuple[_Branch, ...]) -> _Branch:
     times = 1 if numbers is None else numbers.stop - numbers.start
     return _Branch(layer.name, pointer, numbers, inside, (), _total(inside).times(times))
+
+
+def _parameters(branches: Sequence[_Branch], times: int) -> Iterator[tuple[Parameter, int]]:
+    for branch in branches:
+        for parts in branch.parts:
+            for part in parts.parts:
+                yield part.parameter, times * parts.times
+        inside = 1 if branch.numbers is None else len(branch.numbers)
+        yield from _parameters(branch.inside, times * inside)
 
 
 def _total(branches: Sequence[_Branch]) -> _Cost:

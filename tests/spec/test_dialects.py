@@ -302,7 +302,7 @@ def test_faults_of_names_of_keras_alone_are_in_its_words() -> None:
     assert faults(wrong) == [("/initializer/stddev", "must be above 0.0; got 0")]
 
 
-@pytest.mark.parametrize("context", [["keras"], None, {"framework": ["keras"]}])
+@pytest.mark.parametrize("context", [{}, None, {"framework": ["keras"]}])
 def test_what_has_no_framework_is_not_keras(context: Json) -> None:
     with pytest.raises(ValidationError, match="under framework keras only"):
         TypeAdapter[Any](Initializer).validate_python("random_normal", context=context)
