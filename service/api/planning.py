@@ -102,6 +102,8 @@ class Kept:
             found = self._promises.get(key)
             if found is None:
                 promise = self._promises[key] = Future()
+            else:
+                self._promises.move_to_end(key)
         return found.result() if found is not None else self._made(key, promise, make)
 
     def _made(self, key: Hashable, promise: Future[Any], make: Callable[[], Sized]) -> Any:
