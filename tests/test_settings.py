@@ -22,6 +22,8 @@ def other_value(name: str) -> Any:
     default = getattr(Settings(), name)
     if choices := get_args(FIELDS[name].annotation):
         return next(choice for choice in choices if choice != default)
+    if name == "budget_storage":
+        return "rediss://somewhere"
     return "0.0.0.0" if isinstance(default, str) else default + 1  # noqa: S104 - nothing listens there
 
 
@@ -60,6 +62,11 @@ def test_every_setting_is_described_and_documented(name: str) -> None:
     assert description in row
 
 
+@pytest.mark.parametrize("name", ["threads", "max_streams", "max_queue", "max_connections", "bytes_per_minute"])
+def test_what_counts_by_process_says_so(name: str) -> None:
+    assert "in each process" in (FIELDS[name].description or "")
+
+
 def test_serve_has_no_flag_that_is_no_setting() -> None:
     flags = {parameter.name for parameter in cli.commands["serve"].params}
 
@@ -73,6 +80,31 @@ def test_a_wrong_number_is_refused(name: str, value: str, monkeypatch: pytest.Mo
 
     with pytest.raises(ValidationError, match=name):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "budget_storage": ["", "disk", "http://localhost", "redis://localhost:port", "localhost:6379"],
+        "trusted_proxies": ["*", "localhost", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "10.0.0.1,300.0.0.1", "::1/129"],
+    }.items(),
+)
+def test_a_wrong_address_is_refused(name: str, values: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in values:
+        monkeypatch.setenv(f"XAVIER_{name.upper()}", value)
+        with pytest.raises(ValidationError, match=name):
+            Settings()
+
+
+def test_addresses_are_read_as_they_stand() -> None:
+    settings = Settings(trusted_proxies=" 10.0.0.1,10.1.0.0/16 ,, ::1", budget_storage="redis://:word@store:6380/3")
+
+    assert settings.proxies == ["10.0.0.1", "10.1.0.0/16", "::1"]
+    assert settings.redis == "redis://:word@store:6380/3"
+
+
+def test_nobody_is_believed_and_nothing_is_shared_by_default() -> None:
+    assert (Settings().proxies, Settings().redis) == ([], None)
 
 
 def test_the_defaults_are_those_of_the_limits_and_listen_on_this_machine_only() -> None:

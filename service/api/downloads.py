@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from service.api import metrics
 from service.api.admission import Admission
 from service.api.conditionals import Selection
-from service.api.services import Services, caller_of
+from service.api.services import Services
 from service.formats.documents import file_path
 from service.formats.safetensors import SafetensorsFile
 
@@ -107,7 +107,7 @@ async def deliver(request: Request, services: Services, offered: Offer, selectio
     if file.needs_measuring(selection.start):
         measured = await services.measure(file.plan, request)
         file = await services.planned(request, 0, partial(file.with_measured, measured))
-    services.budget.take(caller_of(request.scope), selection.stop - selection.start)
+    await services.charge(request, selection.stop - selection.start)
     chunks = services.pool.stream(file, selection.start, selection.stop)
     return Download(chunks, selection.status, headers, services.admission)
 

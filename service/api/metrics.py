@@ -29,6 +29,9 @@ STREAMS: Final = Gauge("xavier_streams_active", "Answers that draw now.", multip
 QUEUE: Final = Gauge("xavier_streams_waiting", "Answers that wait for a place to draw.", multiprocess_mode="livesum")
 ABORTED: Final = Counter("xavier_aborted", "Answers that were not taken to the end.", ["route"])
 REFUSALS: Final = Counter("xavier_refusals", "Requests refused, by the kind of problem.", ["reason"])
+UNSHARED: Final = Counter(
+    "xavier_budget_storage_failures", "Times that Redis did not answer, so that a process counted budgets by itself."
+)
 
 router = APIRouter()
 

@@ -14,7 +14,8 @@ from starlette.types import Scope
 
 from service.analysis.statistics import Summary
 from service.api import metrics
-from service.api.admission import Admission, Budget
+from service.api.admission import Admission
+from service.api.budget import Budget
 from service.delivery import DrawingPool
 from service.errors import BrokenPlatform
 from service.limits import Limits
@@ -76,6 +77,14 @@ class Services:
         if self.broken is not None:
             raise BrokenPlatform(self.broken)
 
+    async def charge(self, request: Request, nbytes: int) -> None:
+        """Take bytes off the caller's budget.
+
+        Raises:
+            OverBudget: it has not as many left.
+        """
+        await self.budget.take(caller_of(request.scope), nbytes)
+
     async def planned(self, request: Request, size: int, work: Callable[[], Result]) -> Result:
         """The result of some planning, dropped if the client leaves before it begins. The body must have been read."""
         return await while_connected(request, self.planning.run(size, work))
@@ -95,7 +104,7 @@ class Services:
             draw: draws.
             arguments: of `draw`.
         """
-        self.budget.take(caller_of(request.scope), nbytes)
+        await self.charge(request, nbytes)
         return await while_connected(request, self._in_place(nbytes, draw, *arguments))
 
     async def _in_place(self, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
