@@ -127,8 +127,13 @@ class Settings(BaseSettings):
 
     @property
     def proxies(self) -> list[str]:
-        """The proxies that are believed."""
-        return _listed(self.trusted_proxies)
+        """The networks of proxies that are believed, of IPv4 also as a socket of both families names them.
+
+        RFC 4291 section 2.5.5.2 has the addresses of IPv4 in IPv6.
+        """
+        networks = [ip_network(proxy) for proxy in _listed(self.trusted_proxies)]
+        mapped = [f"::ffff:{net.network_address}/{96 + net.prefixlen}" for net in networks if net.version == 4]
+        return [*map(str, networks), *mapped]
 
     @property
     def keys(self) -> tuple[str, ...]:

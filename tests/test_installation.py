@@ -142,3 +142,11 @@ def test_nothing_is_resolved_or_installed_without_its_hash() -> None:
     for line in installing:
         assert "--no-deps" in line
         assert "--require-hashes -r" in line or any(flag in line for flag in ours)
+
+
+def test_the_image_is_made_of_files_that_docker_is_given() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    given = [line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"]
+
+    assert sorted(given) == sorted(" ".join(copied).split())
+    assert all((ROOT / name).exists() for name in given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
+from ipaddress import ip_address, ip_network
 from typing import Any, get_args
 
 import click
@@ -99,8 +100,24 @@ def test_a_wrong_address_is_refused(name: str, values: list[str], monkeypatch: p
 def test_addresses_are_read_as_they_stand() -> None:
     settings = Settings(trusted_proxies=" 10.0.0.1,10.1.0.0/16 ,, ::1", budget_storage="redis://:word@store:6380/3")
 
-    assert settings.proxies == ["10.0.0.1", "10.1.0.0/16", "::1"]
+    assert settings.proxies[:3] == ["10.0.0.1/32", "10.1.0.0/16", "::1/128"]
     assert settings.redis == "redis://:word@store:6380/3"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_proxy"),
+    {
+        "10.1.2.3": True,
+        "::ffff:10.1.2.3": True,
+        "::ffff:10.2.0.0": False,
+        "2001:db8::7": True,
+        "::10.1.2.3": False,
+    }.items(),
+)
+def test_a_proxy_is_known_by_either_family_of_its_address(address: str, is_proxy: bool) -> None:
+    proxies = Settings(trusted_proxies="10.1.0.0/16,2001:db8::/64").proxies
+
+    assert any(ip_address(address) in ip_network(proxy) for proxy in proxies) == is_proxy
 
 
 def test_nobody_is_believed_and_nothing_is_shared_by_default() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
@@ -115,9 +116,20 @@ class Services:
 
 
 def caller_of(scope: Scope) -> str:
-    """Who asks: the number of a key where keys are asked for, or else an address."""
+    """Who asks: the number of a key where keys are asked for, or else where the request comes from."""
     address = scope["client"][0] if scope.get("client") else "nowhere"
-    return str(scope.get("state", {}).get("caller", address))
+    return str(scope.get("state", {}).get("caller") or _origin(address))
+
+
+def _origin(address: str) -> str:
+    """An IPv4 address, or the first 64 bits of one of IPv6: a host takes the rest as it likes (RFC 8981)."""
+    try:
+        found = ip_address(address)
+    except ValueError:  # what a proxy calls it, or the path of a socket
+        return address
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False))
 
 
 async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
