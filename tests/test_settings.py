@@ -86,7 +86,10 @@ def test_a_wrong_number_is_refused(name: str, value: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("name", "values"),
     {
-        "budget_storage": ["", "disk", "http://localhost", "redis://localhost:port", "localhost:6379"],
+        "budget_storage": [
+            *("", "disk", "memory2", "http://localhost", "unix:///socket", "localhost:6379"),
+            *("redis://localhost:port", "redis://localhost?unknown=1", "redis://localhost?socket_timeout=never"),
+        ],
         "trusted_proxies": ["*", "localhost", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "10.0.0.1,300.0.0.1", "::1/129"],
     }.items(),
 )
