@@ -49,9 +49,12 @@ class Budget:
     ) -> None:
         self._limit = window(nbytes)
         self._own = FixedWindowRateLimiter(MemoryStorage())
-        self._pool = BlockingConnectionPool.from_url(redis, max_connections=CONNECTIONS) if redis else None
-        self._shared = FixedWindowRateLimiter(_storage(redis, self._pool)) if redis and self._pool else None
+        self._pool: BlockingConnectionPool | None = None
+        self._shared: FixedWindowRateLimiter | None = None
         self._ask_again = monotonic()
+        if redis is not None:
+            self._pool = BlockingConnectionPool.from_url(redis, max_connections=CONNECTIONS)
+            self._shared = FixedWindowRateLimiter(_storage(redis, self._pool))
 
     async def take(self, caller: str, nbytes: int) -> None:
         """Take some bytes off a caller's budget.
@@ -80,7 +83,7 @@ class Budget:
         return True
 
     async def _take(self, counts: FixedWindowRateLimiter, caller: str, nbytes: int) -> None:
-        """Test first, as the library counts what it refuses, too; who loses a race for the last bytes is refused."""
+        """Test first, as a hit counts what it refuses, too; it still refuses who loses a race for the last bytes."""
         for step in (counts.test, counts.hit):
             if not await step(self._limit, caller, cost=nbytes):
                 end, left = await counts.get_window_stats(self._limit, caller)

@@ -15,6 +15,7 @@ from service.api.services import caller_of
         "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
         "2001:db8:1:2:ffff::": "2001:db8:1:2::/64",
         "2001:db8:1:3::": "2001:db8:1:3::/64",
+        "fe80::1:2%eth0": "fe80::/64",
         "unknown": "unknown",
     }.items(),
 )
