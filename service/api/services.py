@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
@@ -127,7 +127,7 @@ def _origin(address: str) -> str:
         found = ip_address(address)
     except ValueError:  # what a proxy calls it, or the path of a socket
         return address
-    if found.version == 4:
+    if isinstance(found, IPv4Address):
         return str(found)
     return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False))
 
