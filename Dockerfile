@@ -1,11 +1,14 @@
 FROM python:3.12-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/xavier
-COPY requirements.lock ./
-RUN /opt/xavier/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY requirements.lock requirements-build.lock ./
+RUN /opt/xavier/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY service ./service
-RUN /opt/xavier/bin/pip install --no-cache-dir --no-deps .
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels .
+RUN /opt/xavier/bin/pip install --no-cache-dir --no-deps --no-index wheels/*.whl
+RUN /opt/xavier/bin/pip check
 
 FROM python:3.12-slim
 LABEL org.opencontainers.image.title="xavier" \

@@ -1,6 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-strip-extras \
+    --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(UPGRADE)
 SECONDS ?= 120
 
 .PHONY: serve test lint exhaustive bench soak lock generated clean
@@ -13,6 +16,8 @@ test: $(VENV)/test.done lint ## everything that CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry service
+	$(BIN)/deptry . --exclude '$(VENV)|openapi' --non-dev-dependency-groups test,bench
 	$(BIN)/python -m service openapi --check
 	$(BIN)/python -m pytest --cov --cov-report=term
 
@@ -39,11 +44,11 @@ soak: $(VENV)/test.done ## minutes of mixed load: errors, latencies, memory (SEC
 	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS)
 	$(BIN)/python benchmarks/soak.py --memory
 
-lock: ## resolve the lock files anew (needs uv)
-	uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --no-header --no-annotate --upgrade -o requirements.lock pyproject.toml
-	uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --no-header --no-annotate --upgrade --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
+lock: | $(BIN)/uv ## lock what pyproject.toml asks for; versions stay while they serve (UPGRADE=--upgrade)
+	$(RESOLVE) -o requirements.lock pyproject.toml
+	$(RESOLVE) -c requirements.lock --group test -o requirements-test.lock pyproject.toml
+	$(RESOLVE) -c requirements-test.lock --group build -o requirements-build.lock
+	$(RESOLVE) -c requirements-test.lock --group bench -o requirements-bench.lock
 
 clean:
 	rm -rf $(VENV) openapi/node_modules
@@ -52,15 +57,22 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 serve")'
 	$(PYTHON) -m venv $(VENV)
 
+# A lock is complete: nothing is resolved, so that no release of a dependency can break an installation.
 $(VENV)/serve.done: requirements.lock | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	$(PIP) check
 	touch $@
 
 $(VENV)/test.done: requirements-test.lock pyproject.toml $(VENV)/serve.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) install --no-deps --require-hashes -r requirements-test.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) check
 	touch $@
 
-$(VENV)/bench.done: $(VENV)/test.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+$(BIN)/uv: | $(VENV)/bin/python
+	$(PIP) install --no-deps --require-hashes -r requirements-test.lock
+
+$(VENV)/bench.done: requirements-bench.lock $(VENV)/test.done
+	$(PIP) install --no-deps --require-hashes -r requirements-bench.lock
+	$(PIP) check
 	touch $@

@@ -17,7 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 from service import __version__
 from service.api import catalogue, docs, metrics, operations, plans, problems, weights
 from service.api.access import ACCEPTED, EXPOSED, HEALTH, METRICS, Access
-from service.api.admission import Admission, Budget
+from service.api.admission import Admission
+from service.api.budget import Budget
 from service.api.connections import Caps
 from service.api.documentation import build_document
 from service.api.negotiation import HeadAsGet
@@ -93,7 +94,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
         settings.max_body_bytes,
         Planning(settings.limits, settings.max_planning_queue, settings.max_plan_memory),
         Admission(settings.max_streams, settings.max_queue),
-        Budget(settings.bytes_per_minute),
+        Budget(settings.bytes_per_minute, settings.redis),
     )
     await asyncio.to_thread(services.check_platform)
     if services.broken is not None:
@@ -104,6 +105,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
     finally:
         services.planning.close()
         services.pool.close()
+        await services.budget.close()
 
 
 def _caps(settings: Settings) -> Caps:

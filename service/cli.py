@@ -139,6 +139,8 @@ def _server(settings: Settings) -> dict[str, Any]:
         "ws": "none",
         "access_log": False,
         "server_header": False,
+        "proxy_headers": bool(settings.proxies),
+        "forwarded_allow_ips": settings.proxies,
         "log_config": log_config(),
         "timeout_graceful_shutdown": settings.shutdown_seconds,
     }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio import ConnectionPool
 
 from service.limits import Limits
 
+MEMORY: Final = "memory"
 _DEFAULTS = Limits()
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -18,6 +21,10 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 class Settings(BaseSettings):
@@ -28,19 +35,44 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: Positive = Field(default=1, description="Processes that serve, each with threads of its own.")
-    threads: Positive = Field(default_factory=_cores, description="Threads that draw; the default is one a core.")
-    max_streams: Positive = Field(default=32, description="Answers that draw at once; they share the threads.")
+    threads: Positive = Field(
+        default_factory=_cores, description="Threads that draw, in each process; the default is one a core."
+    )
+    max_streams: Positive = Field(
+        default=32, description="Answers that draw at once, in each process; they share the threads."
+    )
     max_queue: NotNegative = Field(
-        default=256, description="Answers that may wait for others to be drawn; more get 503 with Retry-After."
+        default=256,
+        description="Answers that may wait for others to be drawn, in each process; more get 503 with Retry-After.",
     )
     max_planning_queue: NotNegative = Field(
-        default=256, description="Requests that may wait to be planned, small and large ones apart; more get 503."
+        default=256,
+        description="Requests that may wait to be planned, small and large ones apart, in each process; more get 503.",
     )
     max_plan_memory: NotNegative = Field(
-        default=128 << 20, description="Bytes of memory, about, for plans that may be asked for again."
+        default=128 << 20, description="Bytes of memory, about, for plans that may be asked for again, in each process."
     )
     bytes_per_minute: NotNegative = Field(
-        default=0, description="Bytes that a key, or else an address, may have in a minute; 0 for any number."
+        default=0,
+        description=(
+            "Bytes that a key, or else an address, may have in a minute, in each process unless the budget's storage"
+            " is shared; 0 for any number."
+        ),
+    )
+    budget_storage: str = Field(
+        default=MEMORY,
+        pattern=f"^({MEMORY}$|rediss?://)",
+        description=(
+            "Where the budget of bytes is counted: memory, in each process; or the redis:// or rediss:// address of a"
+            " Redis, for all workers and replicas together."
+        ),
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description=(
+            "Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by"
+            " commas; empty for nobody's."
+        ),
     )
     api_keys: str = Field(default="", description="Bearer keys, separated by commas; empty lets everybody in.")
     api_keys_file: str = Field(default="", description="A file with more keys, one a line.")
@@ -54,7 +86,9 @@ class Settings(BaseSettings):
         default=8, description="How long running answers may go on after SIGTERM or Ctrl-C, in seconds."
     )
     max_body_bytes: Positive = Field(default=4 << 20, description="Largest request body, in bytes.")
-    max_connections: Positive = Field(default=1000, description="Most connections at once; others get 503.")
+    max_connections: Positive = Field(
+        default=1000, description="Most connections at once, in each process; others get 503."
+    )
     max_url_bytes: Positive = Field(default=16 << 10, description="Longest address of a request, in bytes.")
     max_request_header_bytes: Positive = Field(
         default=32 << 10, description="Most bytes of a request's header fields together."
@@ -86,6 +120,38 @@ class Settings(BaseSettings):
     )
     max_json_values: Positive = Field(default=_DEFAULTS.json_values, description="Most values in a JSON answer.")
 
+    @field_validator("budget_storage")
+    @classmethod
+    def _a_storage(cls, storage: str) -> str:
+        try:
+            if storage != MEMORY:
+                ConnectionPool.from_url(storage).make_connection()  # type: ignore[no-untyped-call]  # connects to nothing
+        except TypeError as error:
+            raise ValueError("the address has an option that is unknown") from error
+        return storage
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: str) -> str:
+        for proxy in _listed(proxies):
+            ip_network(proxy)
+        return proxies
+
+    @property
+    def redis(self) -> str | None:
+        """The Redis that counts the budget; None where each process does."""
+        return None if self.budget_storage == MEMORY else self.budget_storage
+
+    @property
+    def proxies(self) -> list[str]:
+        """The networks of proxies that are believed, of IPv4 also as a socket of both families names them.
+
+        RFC 4291 section 2.5.5.2 has the addresses of IPv4 in IPv6.
+        """
+        networks = [ip_network(proxy) for proxy in _listed(self.trusted_proxies)]
+        mapped = [f"::ffff:{net.network_address}/{96 + net.prefixlen}" for net in networks if net.version == 4]
+        return [*map(str, networks), *mapped]
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The bearer keys, of the setting and of the file.
@@ -93,7 +159,7 @@ class Settings(BaseSettings):
         Raises:
             OSError: the file cannot be read.
         """
-        listed = self.api_keys.split(",")
+        listed = _listed(self.api_keys)
         if self.api_keys_file:
             listed += Path(self.api_keys_file).read_text().splitlines()
         return tuple(key.strip() for key in listed if key.strip())
@@ -101,7 +167,7 @@ class Settings(BaseSettings):
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins whose pages may read answers."""
-        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+        return tuple(_listed(self.cors_origins))
 
     @property
     def limits(self) -> Limits:

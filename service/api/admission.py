@@ -1,4 +1,4 @@
-"""Admission: how many may be served at once, how many may wait for that, and how much a caller may have.
+"""Admission: how many may be served at once, and how many may wait for that.
 
 What draws and what plans have places of their own, so that neither waits for the other; health waits for nothing.
 """
@@ -6,19 +6,14 @@ What draws and what plans have places of their own, so that neither waits for th
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from math import ceil
-from time import monotonic
-from typing import Final
 
 from prometheus_client import Gauge
 
 from service.api import metrics
-from service.errors import Busy, OverBudget
-
-MINUTE: Final = 60.0
+from service.errors import Busy
 
 
 class Admission:
@@ -109,55 +104,3 @@ class Admission:
             turns.remove(turn)
         if not turns:
             self._turns.pop(caller, None)
-
-
-class Budget:
-    """Bytes that a caller may have within any minute, counted in this process.
-
-    Args:
-        bytes_per_minute: 0 for any number.
-        clock: gives seconds, and never goes back.
-    """
-
-    def __init__(self, bytes_per_minute: int, clock: Callable[[], float] = monotonic) -> None:
-        self._most = bytes_per_minute
-        self._clock = clock
-        self._taken: deque[tuple[float, str, int]] = deque()
-        self._totals: Counter[str] = Counter()
-
-    def take(self, caller: str, nbytes: int) -> None:
-        """Take some bytes off a caller's budget.
-
-        Raises:
-            OverBudget: it has not as many left.
-        """
-        if not self._most:
-            return
-        now = self._clock()
-        self._forget(now - MINUTE)
-        left = self._most - self._totals[caller]
-        if nbytes > left:
-            wait = max(1, ceil(self._when_free(caller, nbytes - left, now) - now))
-            message = f"at most {self._most} bytes a minute; {left} are left, and this asks for {nbytes}"
-            way_out = (
-                ": ask for a range" if nbytes > self._most else f": come back in {wait} seconds, or ask for a range"
-            )
-            raise OverBudget(message + way_out, wait)
-        self._taken.append((now, caller, nbytes))
-        self._totals[caller] += nbytes
-
-    def _forget(self, since: float) -> None:
-        """Give back what was taken until then."""
-        while self._taken and self._taken[0][0] <= since:
-            _, caller, nbytes = self._taken.popleft()
-            self._totals[caller] -= nbytes
-            if not self._totals[caller]:
-                del self._totals[caller]
-
-    def _when_free(self, caller: str, nbytes: int, now: float) -> float:
-        """When a caller has some bytes more than now; a minute from now where it never has."""
-        for time, other, taken in self._taken:
-            nbytes -= taken if other == caller else 0
-            if nbytes <= 0:
-                return time + MINUTE
-        return now + MINUTE

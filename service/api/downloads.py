@@ -97,7 +97,7 @@ async def deliver(request: Request, services: Services, file: SafetensorsFile, s
         measured = await services.measure(file.plan, request)
         tell = partial(file.with_measured, measured)
         file = await services.planning.run(caller_of(request.scope), len(file.segments), tell, begun=True)
-    services.budget.take(caller_of(request.scope), selection.stop - selection.start)
+    await services.charge(request, selection.stop - selection.start)
     chunks = services.pool.stream(file, selection.start, selection.stop)
     place = services.admission.place(caller_of(request.scope))
     return Download(chunks, selection.status, headers, place)

@@ -31,6 +31,9 @@ PLANS: Final = Gauge("xavier_plans_active", "Requests that are planned now.", mu
 PLANS_QUEUE: Final = Gauge("xavier_plans_waiting", "Requests that wait to be planned.", multiprocess_mode="livesum")
 ABORTED: Final = Counter("xavier_aborted", "Answers that were not taken to the end.", ["route"])
 REFUSALS: Final = Counter("xavier_refusals", "Requests refused, by the kind of problem.", ["reason"])
+UNSHARED: Final = Counter(
+    "xavier_budget_storage_failures", "Times that Redis did not answer, so that a process counted budgets by itself."
+)
 
 router = APIRouter()
 

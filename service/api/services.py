@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -14,7 +15,8 @@ from starlette.types import Scope
 
 from service.analysis.statistics import Summary
 from service.api import metrics
-from service.api.admission import Admission, Budget
+from service.api.admission import Admission
+from service.api.budget import Budget
 from service.api.negotiation import JSON
 from service.api.options import FileOptions, SpecOptions
 from service.api.planning import LARGE_PLAN, Planning, Source
@@ -59,6 +61,14 @@ class Services:
         """Raises BrokenPlatform unless the known answers came out right."""
         if self.broken is not None:
             raise BrokenPlatform(self.broken)
+
+    async def charge(self, request: Request, nbytes: int) -> None:
+        """Take bytes off the caller's budget.
+
+        Raises:
+            OverBudget: it has not as many left.
+        """
+        await self.budget.take(caller_of(request.scope), nbytes)
 
     @property
     def limits(self) -> Limits:
@@ -111,7 +121,7 @@ class Services:
             arguments: of `draw`.
         """
         caller = caller_of(request.scope)
-        self.budget.take(caller, nbytes)
+        await self.charge(request, nbytes)
         return await while_connected(request, self._in_place(caller, nbytes, draw, *arguments))
 
     async def _in_place(
@@ -124,9 +134,20 @@ class Services:
 
 
 def caller_of(scope: Scope) -> str:
-    """Who asks: the number of a key where keys are asked for, or else an address."""
+    """Who asks: the number of a key where keys are asked for, or else where the request comes from."""
     address = scope["client"][0] if scope.get("client") else "nowhere"
-    return str(scope.get("state", {}).get("caller", address))
+    return str(scope.get("state", {}).get("caller") or _origin(address))
+
+
+def _origin(address: str) -> str:
+    """An IPv4 address, or the first 64 bits of one of IPv6: a host takes the rest as it likes (RFC 8981)."""
+    try:
+        found = ip_address(address)
+    except ValueError:  # what a proxy calls it, or the path of a socket
+        return address
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False))
 
 
 async def while_connected(request: Request, work: Awaitable[Result]) -> Result:

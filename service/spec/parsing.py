@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -29,9 +30,9 @@ MOST_MEMBERS: Final = 1024
 MOST_RECEIVED: Final = 60
 """Characters of a wrong value that are repeated to the caller."""
 
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\[\s*\]|\{\s*\}|[,\[{]', re.DOTALL)
+"""Strings, what is empty, and what a value follows; the last alone are one character."""
 _LONG_SEED: Final = re.compile(rb'"seed"\s*:\s*[0-9]{16}')
-_EMPTY: Final = re.compile(rb"\[\s*\]|\{\s*\}")
 _INITIALIZER_FIELDS: Final = frozenset(
     field
     for model in (ModelSpec, *LayerUnion.__args__)
@@ -127,20 +128,13 @@ def remarks_on(raw: bytes) -> list[str]:
 
 def _check_count(raw: bytes, most: int) -> None:
     """Count the values of a document without parsing it: each follows a comma, or opens what holds it."""
-    if _places(raw) <= most:
+    estimate = 1 + sum(map(raw.count, (b",", b"[", b"{")))
+    if estimate <= most:
         return
-    bare = _STRINGS.sub(b"0", raw)
-    count = _places(bare) - len(_EMPTY.findall(bare))
-    if count > most:
-        message = (
-            f"at most {most} values in a specification; this has {count}: use repeat, or raise XAVIER_MAX_SPEC_VALUES"
-        )
-        raise LimitExceeded([Excess("", message, "spec_values", most, count)])
-
-
-def _places(text: bytes) -> int:
-    """Values, and empty arrays and objects once more."""
-    return 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
+    places = (token for token in _TOKENS.finditer(raw) if token.end() - token.start() == 1)
+    if next(islice(places, most - 1, None), None) is not None:
+        message = f"at most {most} values in a specification: use repeat, or raise XAVIER_MAX_SPEC_VALUES"
+        raise LimitExceeded([Excess("", message, "spec_values", most, estimate)])
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Admission: who may draw, who waits and in which order, who is turned away; and how much each may have."""
+"""Admission: who may draw, who waits and in which order, who is turned away; and how much each may have, over HTTP."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.api import metrics
-from service.api.admission import Admission, Budget
-from service.errors import Busy, OverBudget
+from service.api.admission import Admission
+from service.errors import Busy
 from tests.api.answers import assert_problem
 from tests.api.servers import Server, drain, request_bytes, running_server, wait_for
 from tests.api.specs import EIGHT_GIB, SMALL, body, spec, tensor
@@ -211,114 +211,6 @@ def test_no_place_is_lost_or_given_twice_in_a_storm_of_cancellations(random: Ran
         await assert_all_free(admission, 3)
 
     asyncio.run(scenario())
-
-
-# budgets
-
-
-class Clock:
-    """Time that goes when it is told to."""
-
-    now = 1e6
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_budget_is_used_up_and_comes_back_when_it_said() -> None:
-    clock = Clock()
-    budget = Budget(1000, clock)
-    budget.take("a", 600)
-    clock.now += 10
-    budget.take("a", 400)
-
-    for nbytes, wait in ((1, 50), (600, 50), (601, 60), (1000, 60)):
-        with pytest.raises(OverBudget, match=f"0 are left, and this asks for {nbytes}: come back in {wait} ") as error:
-            budget.take("a", nbytes)
-        assert error.value.seconds == wait
-
-    clock.now += 49.5
-    with pytest.raises(OverBudget) as error:
-        budget.take("a", 1)
-    assert error.value.seconds == 1
-    clock.now += 0.5
-    budget.take("a", 600)
-    with pytest.raises(OverBudget):
-        budget.take("a", 1)
-
-
-def test_who_asks_for_more_than_a_whole_budget_is_told_to_ask_for_a_range() -> None:
-    budget = Budget(1000)
-
-    with pytest.raises(OverBudget, match="1000 are left, and this asks for 1001: ask for a range"):
-        budget.take("a", 1001)
-    budget.take("a", 1000)
-
-
-def test_everybody_has_a_budget_of_their_own() -> None:
-    budget = Budget(10)
-    for caller in ("a", "b", "c"):
-        budget.take(caller, 10)
-        with pytest.raises(OverBudget):
-            budget.take(caller, 1)
-
-
-def test_no_budget_is_any_number() -> None:
-    budget = Budget(0)
-    for _ in range(10):
-        budget.take("a", 1 << 60)
-
-
-def test_the_size_of_what_is_taken_costs_nothing() -> None:
-    budget = Budget(1 << 60)
-    begun = time.monotonic()
-    for number in range(1000):
-        budget.take(f"{number % 10}", 1 << 40)
-
-    assert time.monotonic() - begun < 2
-    assert len(budget._taken) == 1000
-
-
-def test_what_is_older_than_a_minute_is_forgotten() -> None:
-    clock = Clock()
-    budget = Budget(10, clock)
-    for number in range(1000):
-        budget.take(f"caller {number}", 10)
-    clock.now += 60
-    budget.take("a", 1)
-
-    assert len(budget._taken) == len(budget._totals) == 1
-
-
-def seconds_to_wait(budget: Budget, caller: str, nbytes: int) -> int:
-    """0 where the bytes were taken."""
-    try:
-        budget.take(caller, nbytes)
-    except OverBudget as error:
-        return error.seconds
-    return 0
-
-
-@given(st.lists(st.tuples(st.floats(0, 90), st.sampled_from("ab"), st.integers(0, 40)), max_size=40))
-def test_nobody_has_more_than_the_budget_in_any_minute_nor_waits_in_vain(
-    asked: list[tuple[float, str, int]],
-) -> None:
-    clock = Clock()
-    budget = Budget(30, clock)
-    had: list[tuple[float, str, int]] = []
-    for pause, caller, nbytes in asked:
-        clock.now += pause
-        wait = seconds_to_wait(budget, caller, nbytes)
-        assert 0 <= wait <= 60
-        if wait and nbytes <= 30:
-            clock.now += wait
-            assert seconds_to_wait(budget, caller, nbytes) == 0
-        if nbytes <= 30:
-            had.append((clock.now, caller, nbytes))
-
-    for end, caller, _ in had:
-        within = [nbytes for then, other, nbytes in had if other == caller and end - 60 < then <= end]
-        assert sum(within) <= 30
 
 
 # over HTTP
