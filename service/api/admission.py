@@ -15,22 +15,24 @@ from typing import Final
 
 from service.api import metrics
 from service.errors import Busy, OverBudget
+from service.turns import Turns
 
 MINUTE: Final = 60.0
 
 
 class Admission:
-    """The places of those who draw, and the queue for them.
+    """The places of those who draw, and the queue for them, in which callers take turns.
 
     Args:
         places: how many draw at once; they share the threads chunk by chunk.
-        queue: how many may wait for a place.
+        queue: how many may wait for a place. Where it is full, the last who came of the caller who has most in it is
+            turned away, so that nobody can fill it for all others.
     """
 
     def __init__(self, places: int, queue: int) -> None:
         self._free = places
         self._queue = queue
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: Turns[asyncio.Future[bool]] = Turns()
 
     @property
     def waiting(self) -> int:
@@ -38,42 +40,53 @@ class Admission:
         return len(self._waiting)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def place(self, caller: str = "") -> AsyncIterator[None]:
         """A place for as long as the context lasts; a caller that is cancelled while it waits leaves the queue.
 
         Raises:
             Busy: the queue is full.
         """
         with metrics.QUEUE.track_inprogress():
-            await self._enter()
+            await self._enter(caller)
         try:
             with metrics.STREAMS.track_inprogress():
                 yield
         finally:
             self._leave()
 
-    async def _enter(self) -> None:
+    async def _enter(self, caller: str) -> None:
         if self._free > 0:
             self._free -= 1
             return
         if len(self._waiting) >= self._queue:
-            raise Busy(f"{self._queue} answers are waiting to be drawn already")
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+            self._turn_away(caller)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.add(caller, turn)
         try:
-            await turn
+            if not await turn:
+                raise self._busy()
         except asyncio.CancelledError:
-            if not turn.cancelled():
+            if not turn.cancelled() and turn.result():
                 self._leave()  # it was our turn just now
-            elif turn in self._waiting:  # otherwise whoever left meanwhile has passed us over
-                self._waiting.remove(turn)
+            self._waiting.remove(caller, turn)
             raise
+
+    def _turn_away(self, caller: str) -> None:
+        """Make room for a caller, at the cost of another who has more."""
+        last = self._waiting.drop_for(caller)
+        if last is None:
+            raise self._busy()
+        if not last.done():
+            last.set_result(False)
+
+    def _busy(self) -> Busy:
+        return Busy(f"{self._queue} answers are waiting to be drawn already")
 
     def _leave(self) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = self._waiting.take()
             if not turn.done():
-                turn.set_result(None)
+                turn.set_result(True)
                 return
         self._free += 1
 
