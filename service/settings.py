@@ -33,6 +33,17 @@ class Settings(BaseSettings):
     max_queue: NotNegative = Field(
         default=256, description="Answers that may wait for others to be drawn; more get 503 with Retry-After."
     )
+    max_whole_streams: Positive = Field(
+        default=8,
+        description=(
+            "Answers at once, in each process, for which more must be drawn whole than takes 0.1 s; they have places"
+            " of their own."
+        ),
+    )
+    max_whole_queue: NotNegative = Field(
+        default=64,
+        description="Answers that may wait for those places, in each process; more get 503 with Retry-After.",
+    )
     bytes_per_minute: NotNegative = Field(
         default=0, description="Bytes that a key, or else an address, may have in a minute; 0 for any number."
     )
@@ -70,7 +81,20 @@ class Settings(BaseSettings):
     max_name_bytes: Positive = Field(default=_DEFAULTS.name_bytes, description="Longest tensor name, in UTF-8 bytes.")
     max_whole_elements: Positive = Field(
         default=_DEFAULTS.whole_elements,
-        description="Most elements of a tensor that must be drawn whole (orthogonal, sparse); 30 bytes of memory each.",
+        description=(
+            "Most elements of a matrix that must be drawn whole (orthogonal, sparse); 30 bytes of memory each, and two"
+            " are drawn at once."
+        ),
+    )
+    max_whole_total_elements: Positive = Field(
+        default=_DEFAULTS.whole_total_elements, description="Most elements of all such matrices in a file."
+    )
+    max_whole_bytes: Positive = Field(
+        default=_DEFAULTS.whole_bytes,
+        description=(
+            "Most bytes of such matrices that lie across each other in a tensor, as groups do in Keras' order: all are"
+            " held while a part is drawn, at 4 bytes an element, 8 in F64."
+        ),
     )
     max_json_values: Positive = Field(default=_DEFAULTS.json_values, description="Most values in a JSON answer.")
 
@@ -102,6 +126,8 @@ class Settings(BaseSettings):
             dimension=self.max_dimension,
             name_bytes=self.max_name_bytes,
             whole_elements=self.max_whole_elements,
+            whole_total_elements=self.max_whole_total_elements,
+            whole_bytes=self.max_whole_bytes,
             json_values=self.max_json_values,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -14,7 +14,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.api import metrics
-from service.api.admission import Admission
 from service.api.conditionals import Selection
 from service.api.services import Services, caller_of
 from service.formats.documents import file_path
@@ -33,16 +32,20 @@ class Download(StreamingResponse):
         chunks: what is sent.
         status: 200 or 206.
         headers: with the length.
-        admission: the places of those who draw.
+        place: among those who draw.
     """
 
     body_iterator: AsyncGenerator[memoryview, None]
 
     def __init__(
-        self, chunks: AsyncGenerator[memoryview, None], status: int, headers: dict[str, str], admission: Admission
+        self,
+        chunks: AsyncGenerator[memoryview, None],
+        status: int,
+        headers: dict[str, str],
+        place: AbstractAsyncContextManager[None],
     ) -> None:
         super().__init__(chunks, status, headers)
-        self._admission = admission
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; only a shutdown that has waited long enough cancels this, and uvicorn then cuts the connection."""
@@ -55,7 +58,7 @@ class Download(StreamingResponse):
         Raises:
             Busy: there is no place, nor one in the queue; nothing was sent.
         """
-        async with aclosing(self.body_iterator) as chunks, self._admission.place():
+        async with aclosing(self.body_iterator) as chunks, self._place:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for chunk in chunks:
                 metrics.DRAWN.inc(len(chunk))
@@ -107,9 +110,11 @@ async def deliver(request: Request, services: Services, offered: Offer, selectio
     if file.needs_measuring(selection.start):
         measured = await services.measure(file.plan, request)
         file = await services.planned(request, 0, partial(file.with_measured, measured))
-    services.budget.take(caller_of(request.scope), selection.stop - selection.start)
-    chunks = services.pool.stream(file, selection.start, selection.stop)
-    return Download(chunks, selection.status, headers, services.admission)
+    cost = await services.cost(request, file, selection)
+    await services.charge(request, cost.nbytes)
+    caller = caller_of(request.scope)
+    chunks = services.pool.stream(file, selection.start, selection.stop, caller)
+    return Download(chunks, selection.status, headers, services.admission_for(cost).place(caller))
 
 
 def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
@@ -15,8 +16,10 @@ from starlette.types import Scope
 from service.analysis.statistics import Summary
 from service.api import metrics
 from service.api.admission import Admission, Budget
-from service.delivery import DrawingPool
+from service.api.conditionals import Selection
+from service.delivery import Cost, DrawingPool, cost, cost_of_all
 from service.errors import BrokenPlatform
+from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan
 
@@ -51,6 +54,7 @@ class Services:
         max_body_bytes: how large a request body may be.
         planning: the threads that plan.
         admission: the places of those who draw.
+        whole_admission: the places of those for whom much must be drawn whole, which takes them long.
         budget: what callers may have.
         broken: why no weights may be drawn here; None once the known answers came out right.
     """
@@ -60,6 +64,7 @@ class Services:
     max_body_bytes: int
     planning: Planning
     admission: Admission
+    whole_admission: Admission
     budget: Budget
     broken: str | None = "the known answers have not been checked yet"
 
@@ -80,29 +85,50 @@ class Services:
         """The result of some planning, dropped if the client leaves before it begins. The body must have been read."""
         return await while_connected(request, self.planning.run(size, work))
 
+    async def charge(self, request: Request, nbytes: int) -> None:
+        """Take bytes off the caller's budget.
+
+        Raises:
+            OverBudget: it has not as many left.
+        """
+        self.budget.take(caller_of(request.scope), nbytes)
+
+    async def cost(self, request: Request, file: SafetensorsFile, selection: Selection) -> Cost:
+        """What a part of a file costs. The body of the request must have been read."""
+        if not file.plan.draws_whole:
+            return Cost(selection.stop - selection.start, 0)
+        return await self.planned(request, len(file.header), partial(cost, file, selection.start, selection.stop))
+
+    def admission_for(self, cost: Cost) -> Admission:
+        """The places for what costs so much."""
+        return self.admission if cost.is_small else self.whole_admission
+
     async def measure(self, plan: Plan, request: Request) -> Sequence[Summary]:
         """The measured statistics of a plan; stops when the client leaves."""
-        return await self.drawn(request, plan.nbytes, self.pool.measure, plan)
+        return await self.drawn(request, plan, partial(self.pool.measure, plan))
 
-    async def drawn(
-        self, request: Request, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object
-    ) -> Result:
-        """What some drawing gives, once there is a place for it; stops when the client leaves.
+    async def drawn(self, request: Request, plan: Plan, draw: Callable[[str], Awaitable[Result]]) -> Result:
+        """What the drawing of a whole plan gives, once there is a place for it; stops when the client leaves.
 
         Args:
             request: whose body must have been read.
-            nbytes: what is taken off the caller's budget.
-            draw: draws.
-            arguments: of `draw`.
+            plan: what is drawn.
+            draw: draws it for a caller.
         """
-        self.budget.take(caller_of(request.scope), nbytes)
-        return await while_connected(request, self._in_place(nbytes, draw, *arguments))
+        await self.charge(request, plan.nbytes)
+        return await while_connected(request, self._in_place(request, plan, draw))
 
-    async def _in_place(self, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
-        async with self.admission.place():
-            result = await draw(*arguments)
-        metrics.DRAWN.inc(nbytes)
+    async def _in_place(self, request: Request, plan: Plan, draw: Callable[[str], Awaitable[Result]]) -> Result:
+        caller = caller_of(request.scope)
+        async with self.admission_for(await self._cost_of_all(plan)).place(caller):
+            result = await draw(caller)
+        metrics.DRAWN.inc(plan.nbytes)
         return result
+
+    async def _cost_of_all(self, plan: Plan) -> Cost:
+        if not plan.draws_whole:
+            return Cost(plan.nbytes, 0)
+        return await self.planning.run(len(plan.canonical), partial(cost_of_all, plan))
 
 
 def caller_of(scope: Scope) -> str:

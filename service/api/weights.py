@@ -15,7 +15,7 @@ from service.api.downloads import MEDIA_TYPE, deliver, offer
 from service.api.negotiation import JSON
 from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
 from service.api.services import Services, Shared
-from service.delivery import Task, wholes
+from service.delivery import Task, needs
 from service.formats.documents import check_json_size, weights_json
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
@@ -98,5 +98,7 @@ async def _json_answer(
     statistics = options.statistics or "measured"  # the values are at hand, so measuring them costs little
     measured = await services.measure(file.plan, request) if statistics == "measured" else None
     draw = partial(weights_json, file.plan, measured, statistics, options.encoding)
-    content = await services.drawn(request, file.plan.nbytes, services.pool.run, Task(draw, wholes(file.plan.tensors)))
+    content = await services.drawn(
+        request, file.plan, partial(services.pool.run, Task(draw, partial(needs, file.plan)))
+    )
     return Response(content, media_type=JSON, headers={"Vary": "Accept", "X-Content-Type-Options": "nosniff"})

@@ -47,7 +47,7 @@ def make_plan(spec: ModelSpec, limits: Limits | None = None) -> Plan:
     outline = planner.outline()
     tensors = tuple(planner.expand(outline, ""))
     planner.check_names(tensors)
-    return Plan(spec, canonical_json(canonical_document(spec)), tensors)
+    return Plan(spec, canonical_json(canonical_document(spec)), tensors, any(branch.cost.whole for branch in outline))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,19 @@ class _Cost:
     nbytes: int = 0
     name_bytes: int = 0
     """Bytes of all names at the least; the numbers of repeats grow longer."""
+    whole: int = 0
+    """Elements that must be drawn together with others."""
 
     def __add__(self, other: _Cost) -> _Cost:
-        return _Cost(self.tensors + other.tensors, self.nbytes + other.nbytes, self.name_bytes + other.name_bytes)
+        return _Cost(
+            self.tensors + other.tensors,
+            self.nbytes + other.nbytes,
+            self.name_bytes + other.name_bytes,
+            self.whole + other.whole,
+        )
 
     def __mul__(self, times: int) -> _Cost:
-        return _Cost(self.tensors * times, self.nbytes * times, self.name_bytes * times)
+        return _Cost(self.tensors * times, self.nbytes * times, self.name_bytes * times, self.whole * times)
 
     @property
     def header_bytes(self) -> int:
@@ -114,6 +121,7 @@ class _Planner:
         self._limit("/layers", "tensors", cost.tensors, "tensors")
         self._limit("/layers", "file_bytes", cost.nbytes, "bytes")
         self._limit("/layers", "header_bytes", cost.header_bytes, "bytes of header")
+        self._limit("/layers", "whole_total_elements", cost.whole, "elements of matrices that are drawn whole")
         if not (branches or self.faults or self.excesses):
             self.faults.append(Fault("/layers", "the layers have no tensors; at least one is needed"))
         self._give_up()
@@ -197,8 +205,11 @@ class _Planner:
         names = [self.spec.prefix + _joined(prefix.longest, parameter.output_suffix) for parameter in parameters]
         longest = max((len(name.encode()) for name in names), default=0)
         self._limit(pointer + "/name", "name_bytes", longest, "bytes in a name")
+        across = max((parameter.whole_bytes for parameter in parameters), default=0)
+        self._limit(pointer, "whole_bytes", across, "bytes of matrices that lie across each other in a tensor")
         name_bytes = sum(map(len, names)) - prefix.slack * len(names)
-        cost = _Cost(len(parameters), sum(parameter.nbytes for parameter in parameters), name_bytes)
+        whole = sum(parameter.whole_elements for parameter in parameters)
+        cost = _Cost(len(parameters), sum(parameter.nbytes for parameter in parameters), name_bytes, whole)
         return _Branch(layer.name, None, (), parameters, cost)
 
     def _understand(self, layer: Leaf, pointer: str) -> Iterator[Parameter]:
@@ -257,7 +268,7 @@ class _Planner:
             self._blame(role, pointer, str(error))
             return NOTHING
         law = understood.law
-        if not self._limit(pointer, "whole_elements", law.held, "elements of a tensor that is drawn whole"):
+        if not self._limit(pointer, "whole_elements", law.held, "elements of a matrix that is drawn whole"):
             return NOTHING
         if not law.fits(dtype):
             self._blame(role, pointer, f"its largest value overflows {dtype}: use a wider dtype or a smaller scale")
