@@ -94,6 +94,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
         settings.max_body_bytes,
         Planning(settings.limits, settings.max_planning_queue, settings.max_plan_memory),
         Admission(settings.max_streams, settings.max_queue),
+        Admission(settings.max_whole_streams, settings.max_whole_queue),
         Budget(settings.bytes_per_minute, settings.redis),
     )
     await asyncio.to_thread(services.check_platform)

@@ -17,7 +17,9 @@ class Limits:
         rank: dimensions of a tensor; some readers stop at 8.
         dimension: size of one dimension.
         name_bytes: UTF-8 bytes of a tensor's name.
-        whole_elements: elements of a tensor that must be drawn at once: orthogonal, sparse.
+        whole_elements: elements of a matrix that must be drawn at once: orthogonal, sparse.
+        whole_total_elements: elements of all such matrices of one file.
+        whole_bytes: bytes of such matrices that lie across each other in one tensor, so that any part of it needs all.
         cuts: different truncated normals of one specification; each costs up to half a millisecond to plan.
         json_values: values in a JSON answer.
     """
@@ -30,5 +32,7 @@ class Limits:
     dimension: int = (1 << 31) - 1
     name_bytes: int = 1024
     whole_elements: int = 1 << 24
+    whole_total_elements: int = 1 << 30
+    whole_bytes: int = 512 << 20
     cuts: int = 1024
     json_values: int = 1 << 20

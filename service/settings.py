@@ -52,6 +52,17 @@ class Settings(BaseSettings):
     max_plan_memory: NotNegative = Field(
         default=128 << 20, description="Bytes of memory, about, for plans that may be asked for again, in each process."
     )
+    max_whole_streams: Positive = Field(
+        default=8,
+        description=(
+            "Answers at once, in each process, for which more must be drawn whole than takes 0.1 s; they have places"
+            " of their own."
+        ),
+    )
+    max_whole_queue: NotNegative = Field(
+        default=64,
+        description="Answers that may wait for those places, in each process; more get 503 with Retry-After.",
+    )
     bytes_per_minute: NotNegative = Field(
         default=0,
         description=(
@@ -113,7 +124,20 @@ class Settings(BaseSettings):
     max_name_bytes: Positive = Field(default=_DEFAULTS.name_bytes, description="Longest tensor name, in UTF-8 bytes.")
     max_whole_elements: Positive = Field(
         default=_DEFAULTS.whole_elements,
-        description="Most elements of a tensor that must be drawn whole (orthogonal, sparse); 30 bytes of memory each.",
+        description=(
+            "Most elements of a matrix that must be drawn whole (orthogonal, sparse); 30 bytes of memory each, and two"
+            " are drawn at once."
+        ),
+    )
+    max_whole_total_elements: Positive = Field(
+        default=_DEFAULTS.whole_total_elements, description="Most elements of all such matrices in a file."
+    )
+    max_whole_bytes: Positive = Field(
+        default=_DEFAULTS.whole_bytes,
+        description=(
+            "Most bytes of such matrices that lie across each other in a tensor, as groups do in Keras' order: all are"
+            " held while a part is drawn, at 4 bytes an element, 8 in F64."
+        ),
     )
     max_cuts: Positive = Field(
         default=_DEFAULTS.cuts, description="Most different truncated normals in a specification."
@@ -181,6 +205,8 @@ class Settings(BaseSettings):
             dimension=self.max_dimension,
             name_bytes=self.max_name_bytes,
             whole_elements=self.max_whole_elements,
+            whole_total_elements=self.max_whole_total_elements,
+            whole_bytes=self.max_whole_bytes,
             cuts=self.max_cuts,
             json_values=self.max_json_values,
         )

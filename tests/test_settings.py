@@ -20,6 +20,8 @@ PER_PROCESS = (
     "threads",
     "max_streams",
     "max_queue",
+    "max_whole_streams",
+    "max_whole_queue",
     "max_planning_queue",
     "max_plan_memory",
     "max_connections",

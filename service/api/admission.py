@@ -6,7 +6,6 @@ What draws and what plans have places of their own, so that neither waits for th
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,14 +13,16 @@ from prometheus_client import Gauge
 
 from service.api import metrics
 from service.errors import Busy
+from service.turns import Turns
 
 
 class Admission:
-    """Some places, and the queue for them, in which callers take turns however much each of them asks for.
+    """Some places, and the queue for them, in which callers take turns.
 
     Args:
         places: how many there are.
-        queue: how many may wait for one.
+        queue: how many may wait for one. Where it is full, the last who came of the caller who has most in it is
+            turned away, so that nobody can fill it for all others.
         waiting: counts who waits.
         active: counts who has a place.
     """
@@ -31,24 +32,24 @@ class Admission:
     ) -> None:
         self._free = places
         self._queue = queue
-        self._turns: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: Turns[asyncio.Future[bool]] = Turns()
         self._gauges = waiting, active
 
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return sum(map(len, self._turns.values()))
+        return len(self._waiting)
 
     @asynccontextmanager
-    async def place(self, caller: str, *, begun: bool = False) -> AsyncIterator[None]:
-        """A place for as long as the context lasts; who is cancelled while waiting leaves the queue.
+    async def place(self, caller: str = "", *, begun: bool = False) -> AsyncIterator[None]:
+        """A place for as long as the context lasts; a caller that is cancelled while it waits leaves the queue.
 
         Args:
             caller: whose turn it takes.
             begun: whether this goes on with something that has begun, and waits however full the queue is.
 
         Raises:
-            Busy: the queue is full, and nobody has more in it than this caller.
+            Busy: the queue is full.
         """
         waiting, active = self._gauges
         with waiting.track_inprogress():
@@ -63,44 +64,34 @@ class Admission:
         if self._free > 0:
             self._free -= 1
             return
-        if not begun and self.waiting >= self._queue:
-            self._make_room(caller)
-        turn = asyncio.get_running_loop().create_future()
-        self._turns.setdefault(caller, deque()).append(turn)
+        if not begun and len(self._waiting) >= self._queue:
+            self._turn_away(caller)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.add(caller, turn)
         try:
-            await turn
+            if not await turn:
+                raise self._busy()
         except asyncio.CancelledError:
-            if not turn.done() or turn.cancelled():
-                self._forget(caller, turn)
-            elif turn.exception() is None:
+            if not turn.cancelled() and turn.result():
                 self._leave()  # it was our turn just now
+            self._waiting.remove(caller, turn)
             raise
 
-    def _make_room(self, caller: str) -> None:
-        """Turn away the last of whoever waits with the most, if that is more than this caller would have."""
-        busy = Busy(f"{self._queue} requests are waiting for their turn already")
-        greediest = max(self._turns, key=lambda name: len(self._turns[name]), default=caller)
-        if len(self._turns.get(greediest, ())) <= len(self._turns.get(caller, ())) + 1:
-            raise busy
-        turn = self._turns[greediest].pop()
-        if not turn.done():
-            turn.set_exception(busy)
+    def _turn_away(self, caller: str) -> None:
+        """Make room for a caller, at the cost of another who has more."""
+        last = self._waiting.drop_for(caller)
+        if last is None:
+            raise self._busy()
+        if not last.done():
+            last.set_result(False)
+
+    def _busy(self) -> Busy:
+        return Busy(f"{self._queue} requests are waiting for their turn already")
 
     def _leave(self) -> None:
-        """Give the place to the next caller, who then is the last in turn."""
-        while self._turns:
-            caller, turns = self._turns.popitem(last=False)
-            turn = turns.popleft()
-            if turns:
-                self._turns[caller] = turns
+        while self._waiting:
+            turn = self._waiting.take()
             if not turn.done():
-                turn.set_result(None)
+                turn.set_result(True)
                 return
         self._free += 1
-
-    def _forget(self, caller: str, turn: asyncio.Future[None]) -> None:
-        turns = self._turns.get(caller, deque())
-        if turn in turns:
-            turns.remove(turn)
-        if not turns:
-            self._turns.pop(caller, None)

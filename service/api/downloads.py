@@ -32,7 +32,7 @@ class Download(StreamingResponse):
         chunks: what is sent.
         status: 200 or 206.
         headers: with the length.
-        place: one of those who draw.
+        place: among those who draw.
     """
 
     body_iterator: AsyncGenerator[memoryview, None]
@@ -97,10 +97,11 @@ async def deliver(request: Request, services: Services, file: SafetensorsFile, s
         measured = await services.measure(file.plan, request)
         tell = partial(file.with_measured, measured)
         file = await services.planning.run(caller_of(request.scope), len(file.segments), tell, begun=True)
-    await services.charge(request, selection.stop - selection.start)
-    chunks = services.pool.stream(file, selection.start, selection.stop)
-    place = services.admission.place(caller_of(request.scope))
-    return Download(chunks, selection.status, headers, place)
+    cost = await services.cost(request, file, selection)
+    await services.charge(request, cost.nbytes)
+    caller = caller_of(request.scope)
+    chunks = services.pool.stream(file, selection.start, selection.stop, caller)
+    return Download(chunks, selection.status, headers, services.admission_for(cost).place(caller))
 
 
 def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:

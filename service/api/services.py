@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Annotated, TypeVar
 
@@ -17,10 +18,11 @@ from service.analysis.statistics import Summary
 from service.api import metrics
 from service.api.admission import Admission
 from service.api.budget import Budget
+from service.api.conditionals import Selection
 from service.api.negotiation import JSON
 from service.api.options import FileOptions, SpecOptions
 from service.api.planning import LARGE_PLAN, Planning, Source
-from service.delivery import DrawingPool
+from service.delivery import Cost, DrawingPool, cost, cost_of_all
 from service.errors import BrokenPlatform
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
@@ -38,6 +40,7 @@ class Services:
         max_body_bytes: how large a request body may be.
         planning: what plans.
         admission: the places of those who draw.
+        whole_admission: the places of those for whom much must be drawn whole, which takes them long.
         budget: what callers may have.
         broken: why no weights may be drawn here; None once the known answers came out right.
     """
@@ -46,6 +49,7 @@ class Services:
     max_body_bytes: int
     planning: Planning
     admission: Admission
+    whole_admission: Admission
     budget: Budget
     broken: str | None = "the known answers have not been checked yet"
 
@@ -105,32 +109,43 @@ class Services:
 
         return StreamingResponse(sent(), media_type=JSON, headers=headers)
 
+    async def cost(self, request: Request, file: SafetensorsFile, selection: Selection) -> Cost:
+        """What a part of a file costs. The body of the request must have been read."""
+        if not file.plan.draws_whole:
+            return Cost(selection.stop - selection.start, 0)
+        work = partial(cost, file, selection.start, selection.stop)
+        return await while_connected(request, self.planning.run(caller_of(request.scope), len(file.segments), work))
+
+    def admission_for(self, cost: Cost) -> Admission:
+        """The places for what costs so much."""
+        return self.admission if cost.is_small else self.whole_admission
+
     async def measure(self, plan: Plan, request: Request) -> Sequence[Summary]:
         """The measured statistics of a plan; stops when the client leaves."""
-        return await self.drawn(request, plan.nbytes, self.pool.measure, plan)
+        return await self.drawn(request, plan, partial(self.pool.measure, plan))
 
-    async def drawn(
-        self, request: Request, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object
-    ) -> Result:
-        """What some drawing gives, once there is a place for it; stops when the client leaves.
+    async def drawn(self, request: Request, plan: Plan, draw: Callable[[str], Awaitable[Result]]) -> Result:
+        """What the drawing of a whole plan gives, once there is a place for it; stops when the client leaves.
 
         Args:
             request: whose body must have been read.
-            nbytes: what is taken off the caller's budget.
-            draw: draws.
-            arguments: of `draw`.
+            plan: what is drawn.
+            draw: draws it for a caller.
         """
-        caller = caller_of(request.scope)
-        await self.charge(request, nbytes)
-        return await while_connected(request, self._in_place(caller, nbytes, draw, *arguments))
+        await self.charge(request, plan.nbytes)
+        return await while_connected(request, self._in_place(request, plan, draw))
 
-    async def _in_place(
-        self, caller: str, nbytes: int, draw: Callable[..., Awaitable[Result]], *arguments: object
-    ) -> Result:
-        async with self.admission.place(caller):
-            result = await draw(*arguments)
-        metrics.DRAWN.inc(nbytes)
+    async def _in_place(self, request: Request, plan: Plan, draw: Callable[[str], Awaitable[Result]]) -> Result:
+        caller = caller_of(request.scope)
+        async with self.admission_for(await self._cost_of_all(caller, plan)).place(caller):
+            result = await draw(caller)
+        metrics.DRAWN.inc(plan.nbytes)
         return result
+
+    async def _cost_of_all(self, caller: str, plan: Plan) -> Cost:
+        if not plan.draws_whole:
+            return Cost(plan.nbytes, 0)
+        return await self.planning.run(caller, len(plan.tensors), partial(cost_of_all, plan))
 
 
 def caller_of(scope: Scope) -> str:

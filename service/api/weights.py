@@ -16,7 +16,7 @@ from service.api.negotiation import JSON
 from service.api.options import FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
 from service.api.services import Services, Shared
 from service.api.sources import linked, posted
-from service.delivery import Task, wholes
+from service.delivery import Task, needs
 from service.formats.documents import check_json_size, weights_json
 from service.plan import Plan
 
@@ -78,5 +78,5 @@ async def _json_answer(request: Request, services: Services, plan: Plan, options
     statistics = options.statistics or "measured"  # the values are at hand, so measuring them costs little
     measured = await services.measure(plan, request) if statistics == "measured" else None
     draw = partial(weights_json, plan, measured, statistics, options.encoding)
-    content = await services.drawn(request, plan.nbytes, services.pool.run, Task(draw, wholes(plan.tensors)))
+    content = await services.drawn(request, plan, partial(services.pool.run, Task(draw, partial(needs, plan))))
     return Response(content, media_type=JSON, headers={"Vary": "Accept", "X-Content-Type-Options": "nosniff"})

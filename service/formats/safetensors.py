@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import chain
 from json.encoder import encode_basestring
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,14 @@ class Segment:
     tensor: TensorPlan
     start: int
     stop: int
+
+
+class Part(NamedTuple):
+    """Some bytes of a tensor, and the elements that they are of."""
+
+    tensor: TensorPlan
+    elements: range
+    nbytes: int
 
 
 def lay_out(plan: Plan) -> tuple[Segment, ...]:
@@ -138,10 +146,13 @@ class SafetensorsFile:
             yield start, min(end, stop)
             start = end
 
-    def wholes(self, start: int, stop: int) -> list[Callable[[], object]]:
-        """What must be drawn before a byte range can be, because more depends on it."""
-        between = self._between(start - len(self.header), stop - len(self.header))
-        return [draw for segment in between if (draw := segment.tensor.whole()) is not None]
+    def parts(self, start: int, stop: int) -> Iterator[Part]:
+        """The parts of tensors that a byte range is made of."""
+        start, stop = start - len(self.header), stop - len(self.header)
+        for segment in self._between(start, stop):
+            size = segment.tensor.parameter.dtype.itemsize
+            low, high = max(start, segment.start) - segment.start, min(stop, segment.stop) - segment.start
+            yield Part(segment.tensor, range(low // size, -(-high // size)), high - low)
 
     def read(self, start: int, stop: int) -> memoryview:
         """Bytes start to stop - 1 of the file, in memory that is never written again.

@@ -126,8 +126,12 @@ def open_stored(path: Path) -> StoredFile:
     return StoredFile(path, tuple(in_order), metadata.get("xavier"))
 
 
-def planned_by_metadata(file: StoredFile) -> tuple[TensorPlan, ...]:
+def planned_by_metadata(file: StoredFile, limits: Limits | None = None) -> tuple[TensorPlan, ...]:
     """The tensors that a file's own metadata promises.
+
+    Args:
+        file: a file of weights.
+        limits: how much may be drawn whole; the defaults where None.
 
     Raises:
         InvalidFile: it has no metadata of ours, or of another stream version, or metadata that means nothing.
@@ -137,9 +141,13 @@ def planned_by_metadata(file: StoredFile) -> tuple[TensorPlan, ...]:
     try:
         described = Description.model_validate(read_document(file.metadata.encode()))
         stored = {tensor.name: tensor for tensor in file.tensors}
-        return tuple(_planned(stored.get(name), name, how, described.seed) for name, how in described.tensors.items())
+        planned = tuple(
+            _planned(stored.get(name), name, how, described.seed) for name, how in described.tensors.items()
+        )
+        _check_wholes([tensor.parameter for tensor in planned if tensor.name in stored], limits or Limits())
     except (XavierError, ValueError, OverflowError) as error:
         raise InvalidFile(f"the metadata of {file.path} cannot be used: {error!r}") from None
+    return planned
 
 
 def comparisons(file: StoredFile, planned: Sequence[TensorPlan]) -> Iterator[Callable[[], Difference | None]]:
@@ -214,10 +222,21 @@ def _check_arrangement(arrangement: Arrangement | None, shape: tuple[int, ...]) 
 def _check_law(law: Distribution, elements: int, dtype: DType) -> None:
     if not covers(law, elements):
         raise ValueError(f"a distribution is not that of a tensor of {elements} elements")
-    if law.held > Limits().whole_elements:
-        raise ValueError(f"a tensor would have to be drawn whole: {law.held} elements")
     if not law.fits(dtype):
         raise ValueError(f"a distribution overflows {dtype}")
+
+
+def _check_wholes(parameters: Sequence[Parameter], limits: Limits) -> None:
+    """Refuse what would take too long, or too much memory, to draw."""
+    for name, asked in (
+        ("whole_elements", max((of.distribution.held for of in parameters), default=0)),
+        ("whole_total_elements", sum(of.whole_elements for of in parameters)),
+        ("whole_bytes", max((of.whole_bytes for of in parameters), default=0)),
+    ):
+        most, unit = getattr(limits, name), name.rpartition("_")[2]
+        if asked > most:
+            way_out = f"raise XAVIER_MAX_{name.upper()}"
+            raise ValueError(f"at most {most} {unit} may be drawn whole; this asks for {asked}: {way_out}")
 
 
 def _canonical_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:

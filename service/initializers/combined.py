@@ -42,6 +42,13 @@ class Stacked(BaseLaw):
     def held(self) -> int:
         return max(law.held for law in self.laws)
 
+    @property
+    def whole_elements(self) -> int:
+        return sum(law.whole_elements for law in set(self.laws))
+
+    def whole_bytes(self, elements: range, dtype: DType) -> int:
+        return sum(law.whole_bytes(elements, dtype) for law in set(self.laws))
+
     def reach(self, dtype: DType) -> tuple[float, float]:
         least, greatest = zip(*(law.reach(dtype) for law in self.laws), strict=True)
         return min(least), max(greatest)
@@ -78,6 +85,13 @@ class _Pair(BaseLaw):
     @property
     def held(self) -> int:
         return max(self.first.held, self.second.held)
+
+    @property
+    def whole_elements(self) -> int:
+        return self.first.whole_elements + self.second.whole_elements
+
+    def whole_bytes(self, elements: range, dtype: DType) -> int:
+        return self.first.whole_bytes(elements, dtype) + self.second.whole_bytes(elements, dtype)
 
     def fits(self, dtype: DType) -> bool:
         return self.first.fits(dtype) and self.second.fits(dtype) and BaseLaw.fits(self, dtype)

@@ -6,7 +6,7 @@ Each answers for any range of elements or any set of element indices, in any ord
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import inf, isfinite, sqrt
 from typing import Any, Final, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from service.initializers.whole import Whole
 from service.stream import quantiles
 from service.stream.dtypes import DType, narrow, widen
 from service.stream.precision import Precision
@@ -46,10 +47,17 @@ class Distribution(Protocol):
 
     @property
     def held(self) -> int:
-        """Elements that must be drawn together; 0 where each can be drawn alone."""
+        """Elements of a matrix that must be drawn together; 0 where each element can be drawn alone."""
 
-    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
-        """What draws everything that must be drawn together; None where nothing must, or it is kept already."""
+    @property
+    def whole_elements(self) -> int:
+        """Elements of all such matrices."""
+
+    def whole_bytes(self, elements: range, dtype: DType) -> int:
+        """Bytes of what some elements depend on beyond their own words, which are held while they are drawn."""
+
+    def wholes(self, source: WordSource, elements: range, dtype: DType) -> Sequence[Whole]:
+        """What must be drawn together for some elements, in canonical order."""
 
     def reach(self, dtype: DType) -> tuple[float, float]:
         """The least and the greatest value that can be drawn, before any rounding."""
@@ -83,9 +91,18 @@ class BaseLaw(ABC):
         """See Distribution."""
         return 0
 
-    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
+    @property
+    def whole_elements(self) -> int:
         """See Distribution."""
-        return None
+        return self.held
+
+    def whole_bytes(self, elements: range, dtype: DType) -> int:
+        """See Distribution."""
+        return 0
+
+    def wholes(self, source: WordSource, elements: range, dtype: DType) -> Sequence[Whole]:
+        """See Distribution."""
+        return ()
 
     @abstractmethod
     def reach(self, dtype: DType) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from service.initializers.products import Matrix, add_product, product
+from service.initializers.whole import check_wanted
 
 PANEL: Final = 64
 """Columns whose reflectors are applied together; a part of the bits, as the next is."""
@@ -41,13 +42,26 @@ def orthogonal_factor(matrix: Matrix) -> Matrix:
 
     Returns:
         An array of shape (..., m, n), column after column in memory, with orthonormal columns.
+
+    Raises:
+        Abandoned: nobody waits for it any more.
     """
     *_, m, n = matrix.shape
-    columns = np.array(np.swapaxes(matrix, -1, -2), np.float64, order="C")
+    columns = _transposed(matrix)
     stack, together = columns.reshape(-1, n, m), max(1, TOGETHER // (m * n))
     for first in range(0, len(stack), together):
         _orthogonalise(stack[first : first + together])
     return np.swapaxes(columns, -1, -2)
+
+
+def _transposed(matrix: Matrix) -> Matrix:
+    """A copy, one row of memory for each column."""
+    columns = np.empty((*matrix.shape[:-2], *matrix.shape[:-3:-1]))
+    for first in range(0, matrix.shape[-1], PANEL):
+        check_wanted()
+        some = slice(first, first + PANEL)
+        columns[..., some, :] = np.swapaxes(matrix[..., some], -1, -2)
+    return columns
 
 
 def _orthogonalise(columns: Matrix) -> None:
@@ -107,6 +121,7 @@ def _reflect(columns: Matrix) -> Matrix:
     Returns:
         The ends, where |end| is the norm of x and the sign is that which does not cancel; shape (b,).
     """
+    check_wanted()
     dots, heads = _dots(columns), columns[..., 0].copy()
     square, head = dots[:, :1], heads[:, :1]
     norm = np.sqrt(square)

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.initializers.whole import check_wanted
 from service.stream.scratch import scratch
 
 Matrix = NDArray[np.float64]
@@ -65,6 +66,9 @@ def add_product(left: Matrix, right: Matrix, out: Matrix) -> Matrix:
         left: shape (..., p, k).
         right: shape (..., k, q).
         out: what is added to, shape (..., p, q), apart from the other two.
+
+    Raises:
+        Abandoned: nobody waits for it any more; `out` is then in between.
     """
     *stack, _, columns = out.shape
     for inner in _blocks(left.shape[-1], BLOCK):
@@ -86,6 +90,7 @@ def _add_block(left: Matrix, right: Matrix, out: Matrix) -> None:
     """Add the product by a right operand that is cut already, a few rows at a time."""
     *stack, rows, columns = out.shape
     for down in _blocks(rows, _at_once(prod(stack) * max(left.shape[-1], columns))):
+        check_wanted()
         tile = out[..., down, :]
         np.add(tile, _multiplied(_row_slices(left[..., down, :]), right)[..., : tile.shape[-2], :columns], out=tile)
 

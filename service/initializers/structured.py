@@ -7,9 +7,10 @@ Sources: Saxe et al. 2013, section 3, and Mezzadri 2007, section 5 (orthogonal);
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from math import prod, sqrt
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.initializers.distributions import Array, BaseLaw, Normal
-from service.initializers.factorisation import orthogonal_factor
+from service.initializers.factorisation import TOGETHER, orthogonal_factor
 from service.initializers.fans import Shape
-from service.initializers.whole import kept
+from service.initializers.whole import Whole, check_wanted, kept
 from service.stream.dtypes import DType, narrow
 from service.stream.precision import Precision
 from service.stream.words import MOST_WORDS, Elements, Indices, WordSource
@@ -31,6 +32,14 @@ _NORMAL = Normal(0.0, 1.0)
 MASK_LANE = 2
 """The lane of the words that choose the zeros of a sparse tensor."""
 COLUMNS_AT_ONCE = 1 << 16
+LIMIT_BYTES = 8
+"""Of what is kept of a column of a sparse tensor."""
+ELEMENT_NANOSECONDS = 256
+"""How long an element of an orthogonal matrix takes, apart from its share of the shorter side."""
+STEPS_IN_NANOSECOND = 3
+"""How much of the shorter side is worked off in a nanosecond, for an element."""
+WORD_NANOSECONDS = 8
+"""How long an element of a sparse tensor takes."""
 
 
 def central(shape: Shape, axes: Sequence[int], *, upper: bool) -> Center:
@@ -120,13 +129,26 @@ class Orthogonal(_Placed):
 
     @property
     def std(self) -> float:
-        longer = max(prod(self.shape[axis] for axis in axes) for axes in (self.row_axes, self._column_axes))
-        return self.gain / sqrt(longer * prod(self.shape[axis] for axis, _ in self.center))
+        return self.gain / sqrt(max(self._sides) * prod(self.shape[axis] for axis, _ in self.center))
 
     @property
     def held(self) -> int:
-        """Elements that are drawn at once."""
-        return prod(self.shape[axis] for axis in self._matrix_axes)
+        """See Distribution."""
+        return prod(self._sides)
+
+    @property
+    def whole_elements(self) -> int:
+        """See Distribution."""
+        return self.held * self._matrices
+
+    def whole_bytes(self, elements: range, dtype: DType) -> int:
+        """See Distribution."""
+        matrices = min(len(self._pieces(elements)) * self._in_piece, self._matrices)
+        return matrices * self.held * dtype.precision.bits // 8
+
+    def wholes(self, source: WordSource, elements: range, dtype: DType) -> list[Whole]:
+        """See Distribution."""
+        return [self._whole(source, dtype.precision, piece) for piece in self._pieces(elements)]
 
     def reach(self, dtype: DType) -> tuple[float, float]:
         return -self.gain, self.gain
@@ -141,22 +163,47 @@ class Orthogonal(_Placed):
         elsewhere = {*self.batch_axes, *self.row_axes}
         return tuple(axis for axis in self._matrix_axes if axis not in elsewhere)
 
+    @property
+    def _sides(self) -> tuple[int, int]:
+        """Rows and columns of a matrix."""
+        rows, columns = (prod(self.shape[axis] for axis in axes) for axes in (self.row_axes, self._column_axes))
+        return rows, columns
+
+    @property
+    def _matrices(self) -> int:
+        return prod(self.shape[axis] for axis in self.batch_axes)
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether the matrices lie one after the other, so that a part of the tensor needs only some of them."""
+        return self.batch_axes == tuple(range(len(self.batch_axes)))
+
+    @property
+    def _in_piece(self) -> int:
+        """How many matrices are kept together: some small ones, or a large one, or all where they lie across."""
+        return max(1, TOGETHER // self.held) if self._one_by_one else self._matrices
+
+    def _pieces(self, elements: range) -> range:
+        """The pieces that some elements are of."""
+        length = self._in_piece * (prod(self.shape) // self._matrices)
+        return range(elements.start // length, -(-elements.stop // length)) if elements else range(0)
+
+    def _numbers(self, piece: int) -> range:
+        """The matrices of a piece."""
+        return range(piece * self._in_piece, min((piece + 1) * self._in_piece, self._matrices))
+
+    def _whole(self, source: WordSource, p: Precision, piece: int) -> Whole:
+        elements = len(self._numbers(piece)) * self.held
+        work = elements * (ELEMENT_NANOSECONDS + min(self._sides) // STEPS_IN_NANOSECOND)
+        return Whole(kept, (self, source, p.bits, piece), elements, work, partial(self._drawn, source, p, piece))
+
     def _values(self, source: WordSource, indices: Indices, p: Precision) -> Array:
-        whole = self._kept(source, p)
         if not self.center:
-            return whole[indices]
+            return self._taken(source, indices, p)
         there = np.flatnonzero(_at_center(indices, self.shape, self.center))
         values = np.zeros(indices.size, p.floating)
-        values[there] = whole[self._within(indices[there])]
+        values[there] = self._taken(source, self._within(indices[there]), p)
         return values
-
-    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
-        """See Distribution."""
-        p = dtype.precision
-        return None if kept.has((self, source, p.bits)) else partial(self._kept, source, p)
-
-    def _kept(self, source: WordSource, p: Precision) -> Array:
-        return kept.get((self, source, p.bits), lambda: self._whole(source, p))
 
     def _within(self, indices: Indices) -> Indices:
         """Of elements at the centre, their places among those alone."""
@@ -165,30 +212,61 @@ class Orthogonal(_Placed):
             within = within * self.shape[axis] + _places(indices, self.shape, axis)
         return within
 
-    def _whole(self, source: WordSource, p: Precision) -> Array:
-        """All elements of the matrices in canonical order."""
-        order = self.batch_axes + self.row_axes + self._column_axes
-        places = [self._matrix_axes.index(axis) for axis in order]
-        sizes = [self.shape[axis] for axis in self._matrix_axes]
-        stack = self._normals(source).reshape(sizes).transpose(places)
-        arranged = stack.shape
-        rows, columns = (prod(self.shape[axis] for axis in axes) for axes in (self.row_axes, self._column_axes))
-        factors = _orthogonal(stack.reshape(-1, rows, columns))
+    def _taken(self, source: WordSource, places: Indices, p: Precision) -> Array:
+        """Elements of the matrices, by their places among all of them in canonical order."""
+        if self._in_piece >= self._matrices:
+            return self._whole(source, p, 0).get()[places]
+        length = self._in_piece * self.held
+        pieces = (places // length).astype(np.min_scalar_type(self._matrices))  # short numbers are sorted faster
+        values = np.empty(places.size, p.floating)
+        for piece, chosen in _by_number(pieces):
+            values[chosen] = self._whole(source, p, piece).get()[places[chosen] - piece * length]
+        return values
+
+    def _drawn(self, source: WordSource, p: Precision, piece: int) -> Array:
+        """The matrices of a piece in canonical order; no more of them are in work at once than TOGETHER says."""
+        numbers, at_once = self._numbers(piece), max(1, TOGETHER // self.held)
+        drawn = np.empty(len(numbers) * self.held, p.floating)
+        stack = self._stack(drawn)
+        batch = stack.shape[: stack.ndim - len(self.row_axes + self._column_axes)]
+        for first in range(0, len(numbers), at_once):
+            some = numbers[first : first + at_once]
+            places = np.unravel_index(np.arange(first, first + len(some)), batch)
+            stack[places] = self._factors(source, some).reshape(-1, *stack.shape[len(batch) :])
+        return drawn
+
+    def _stack(self, elements: Array) -> Array:
+        """A view of whole matrices in canonical order: by their places, then by the axes of rows, then of columns."""
+        across = () if self._one_by_one else self.batch_axes
+        order = across + self.row_axes + self._column_axes
+        axes = sorted(order)
+        stack = elements.reshape(-1, *(self.shape[axis] for axis in axes))
+        return stack.transpose(0, *(1 + axes.index(axis) for axis in order))
+
+    def _factors(self, source: WordSource, numbers: range) -> NDArray[np.float64]:
+        """Some matrices, shape (b, rows, columns)."""
+        factors = _orthogonal(self._normals(source, numbers))
         np.clip(factors, -1, 1, out=factors)
         factors *= self.gain
-        canonical = factors.reshape(arranged).transpose(np.argsort(places))
-        return np.ascontiguousarray(canonical, p.floating).reshape(-1)
+        return factors
 
-    def _normals(self, source: WordSource) -> NDArray[np.float64]:
-        """The normals of the elements that make the matrices, in canonical order."""
-        elements: Elements = range(self.held)
-        if self.center:
-            elements = sum(place * prod(self.shape[axis + 1 :]) for axis, place in self.center) + _grid(
-                self.shape, self._matrix_axes
-            )
-        normals = np.empty(self.held)
-        _NORMAL.fill(source, elements, DType.F64, normals)
-        return normals
+    def _normals(self, source: WordSource, numbers: range) -> NDArray[np.float64]:
+        """The normals of the elements that make some matrices, shape (b, rows, columns)."""
+        normals = np.empty(len(numbers) * self.held)
+        in_a_row = self._one_by_one and not self.center
+        elements = range(numbers.start * self.held, numbers.stop * self.held) if in_a_row else self._elements(numbers)
+        for first in range(0, normals.size, MOST_WORDS):
+            check_wanted()
+            block = slice(first, first + MOST_WORDS)
+            _NORMAL.fill(source, elements[block], DType.F64, normals[block])
+        stack = self._stack(normals) if in_a_row else normals
+        return stack.reshape(-1, *self._sides)
+
+    def _elements(self, numbers: range) -> Indices:
+        """The indices of the elements of some matrices, row by row."""
+        center = sum(place * prod(self.shape[axis + 1 :]) for axis, place in self.center)
+        firsts = _grid(self.shape, self.batch_axes)[numbers.start : numbers.stop] + center
+        return (firsts[:, np.newaxis] + _grid(self.shape, self.row_axes + self._column_axes)).reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,15 +297,28 @@ class Sparse(BaseLaw):
 
     @property
     def held(self) -> int:
-        """Elements whose words are drawn at once."""
-        return prod(self.shape)
+        """See Distribution. The parts of a fused tensor stand before the two axes of a matrix."""
+        return prod(self.shape[-2:]) if self.zeros else 0
+
+    @property
+    def whole_elements(self) -> int:
+        """See Distribution."""
+        return prod(self.shape) if self.zeros else 0
+
+    def whole_bytes(self, elements: range, dtype: DType) -> int:
+        """See Distribution."""
+        return self.whole_elements // self.shape[self.row_axis] * LIMIT_BYTES
+
+    def wholes(self, source: WordSource, elements: range, dtype: DType) -> list[Whole]:
+        """See Distribution."""
+        return [self._whole(source)] if self.zeros and elements else []
 
     def reach(self, dtype: DType) -> tuple[float, float]:
         return Normal(0.0, self.std_before).reach(dtype)
 
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         """See Distribution."""
-        limits = self._kept(source) if self.zeros else None
+        limits = self._whole(source).get() if self.zeros else None
         for first in range(0, len(elements), MOST_WORDS):
             block = slice(first, first + MOST_WORDS)
             Normal(0.0, self.std_before).fill(source, elements[block], dtype, out[block])
@@ -235,12 +326,9 @@ class Sparse(BaseLaw):
                 indices = _indices(elements[block])
                 out[block][self._keys(source, indices) <= limits[self._columns(indices)]] = 0
 
-    def whole(self, source: WordSource, dtype: DType) -> Callable[[], object] | None:
-        """See Distribution."""
-        return None if not self.zeros or kept.has((self, source)) else partial(self._kept, source)
-
-    def _kept(self, source: WordSource) -> NDArray[np.uint64]:
-        return kept.get((self, source), lambda: self._limits(source))
+    def _whole(self, source: WordSource) -> Whole:
+        elements = self.whole_elements
+        return Whole(kept, (self, source), elements, elements * WORD_NANOSECONDS, partial(self._limits, source))
 
     def _columns(self, indices: Indices) -> Indices:
         inner = prod(self.shape[self.row_axis + 1 :])
@@ -253,9 +341,10 @@ class Sparse(BaseLaw):
     def _limits(self, source: WordSource) -> NDArray[np.uint64]:
         """Of every column the largest key that is a zero's."""
         rows, inner = self.shape[self.row_axis], prod(self.shape[self.row_axis + 1 :])
-        limits = np.empty(self.held // rows, np.uint64)
+        limits = np.empty(self.whole_elements // rows, np.uint64)
         at_once = max(1, COLUMNS_AT_ONCE // rows)
         for first in range(0, limits.size, at_once):
+            check_wanted()
             columns = np.arange(first, min(first + at_once, limits.size))
             tops = columns // inner * (inner * rows) + columns % inner
             indices = (tops[:, np.newaxis] + np.arange(rows) * inner).reshape(-1)
@@ -276,6 +365,17 @@ def _orthogonal(matrices: NDArray[Any]) -> NDArray[np.float64]:
 
 def _indices(elements: Elements) -> Indices:
     return np.arange(elements.start, elements.stop) if isinstance(elements, range) else elements
+
+
+def _by_number(numbers: NDArray[np.integer[Any]]) -> Iterator[tuple[int, Indices | slice]]:
+    """Where each number stands."""
+    ascending = bool((numbers[1:] >= numbers[:-1]).all())  # as in every part of a tensor in canonical order
+    order = slice(None) if ascending else np.argsort(numbers, kind="stable")
+    ends = np.flatnonzero(np.diff(numbers[order])) + 1
+    for first, last in pairwise([0, *ends.tolist(), numbers.size]):
+        if first < last:
+            chosen = slice(first, last) if isinstance(order, slice) else order[first:last]
+            yield int(numbers[chosen][0]), chosen
 
 
 def _places(indices: Indices, shape: Shape, axis: int) -> Indices:

@@ -43,6 +43,11 @@ class Arrangement:
         """The canonical index of the first element that is taken, in canonical order."""
         return (self.part or 0) * prod(self.view[1:])
 
+    @property
+    def taken(self) -> range:
+        """The canonical indices between which all that is taken lies."""
+        return range(self.first, self.first + prod(self.view[self.part is not None :]))
+
     def indices(self, first: int, count: int) -> Indices:
         """The canonical indices of consecutive elements of the arranged tensor.
 

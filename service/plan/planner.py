@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import reduce
 from itertools import groupby
 from math import prod
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import Final, NamedTuple
 from unicodedata import category
 
@@ -98,7 +98,8 @@ class Outline:
         """
         made = list(self._planner.expand(self._branches, ""))
         self._planner.check_names(made)
-        return Plan(self._planner.spec, self.canonical, tuple(each.tensor for each in made))
+        draws_whole = _total(self._branches).whole > 0
+        return Plan(self._planner.spec, self.canonical, tuple(each.tensor for each in made), draws_whole)
 
 
 class _Cost(NamedTuple):
@@ -108,12 +109,14 @@ class _Cost(NamedTuple):
     nbytes: int = 0
     name_bytes: int = 0
     """Bytes of all names at the least; the numbers of repeats grow longer."""
+    whole: int = 0
+    """Elements that must be drawn together with others."""
 
     def plus(self, other: _Cost) -> _Cost:
-        return _Cost(self.tensors + other.tensors, self.nbytes + other.nbytes, self.name_bytes + other.name_bytes)
+        return _Cost(*map(add, self, other))
 
     def times(self, count: int) -> _Cost:
-        return _Cost(self.tensors * count, self.nbytes * count, self.name_bytes * count)
+        return _Cost(*(part * count for part in self))
 
     @property
     def header_bytes(self) -> int:
@@ -156,7 +159,8 @@ class _Parts(NamedTuple):
         """What they come to under a prefix, each name being some bytes longer (or shorter) than that makes it."""
         nbytes = sum(part.parameter.nbytes for part in self.parts)
         name_bytes = sum(_bytes_of(_joined(prefix, name)) + more for name in self.suffixes(0))
-        return _Cost(len(self.parts), nbytes, name_bytes).times(self.times)
+        whole = sum(part.parameter.whole_elements for part in self.parts)
+        return _Cost(len(self.parts), nbytes, name_bytes, whole).times(self.times)
 
     @property
     def times(self) -> int:
@@ -235,6 +239,7 @@ class _Planner:
         self._limit("/layers", "tensors", cost.tensors, "tensors")
         self._limit("/layers", "file_bytes", cost.nbytes, "bytes")
         self._limit("/layers", "header_bytes", cost.header_bytes, "bytes of header")
+        self._limit("/layers", "whole_total_elements", cost.whole, "elements of matrices that are drawn whole")
         if not (branches or self.faults or self.excesses):
             self._find(Fault("/layers", "the layers have no tensors; at least one is needed"))
         self._give_up()
@@ -336,6 +341,8 @@ class _Planner:
         names = [_joined(prefix.longest, name) for parts in known for name in parts.suffixes(-1)]
         longest = more + max(map(_bytes_of, names), default=0)
         self._limit(pointer + "/name", "name_bytes", longest, "bytes in a name")
+        across = max((part.parameter.whole_bytes for parts in known for part in parts.parts), default=0)
+        self._limit(pointer, "whole_bytes", across, "bytes of matrices that lie across each other in a tensor")
         cost = reduce(_Cost.plus, (parts.cost(prefix.longest, more - prefix.slack) for parts in known), _Cost())
         return _Branch(layer.name, pointer, None, (), known, cost)
 
@@ -405,7 +412,7 @@ class _Planner:
             self._blame(role, pointer, str(error))
             return NOTHING
         law = understood.law
-        if not self._limit(pointer, "whole_elements", law.held, "elements of a tensor that is drawn whole"):
+        if not self._limit(pointer, "whole_elements", law.held, "elements of a matrix that is drawn whole"):
             return NOTHING
         if not law.fits(dtype):
             self._blame(role, pointer, f"its largest value overflows {dtype}: use a wider dtype or a smaller scale")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.initializers.distributions import Constant, Distribution
 from service.initializers.fans import Fans, Shape
+from service.initializers.whole import Whole
 from service.plan.arrangement import Arrangement
 from service.plan.role import Role, Rule
 from service.plan.warnings import warnings_of
@@ -66,6 +67,18 @@ class Parameter:
         """Bytes in the file."""
         return self.elements * self.dtype.itemsize
 
+    @property
+    def whole_elements(self) -> int:
+        """Elements that are drawn together with others, where one tensor of several is taken its share of them."""
+        parts = self.arrangement.view[0] if self.arrangement and self.arrangement.part is not None else 1
+        return -(-self.distribution.whole_elements // parts)
+
+    @property
+    def whole_bytes(self) -> int:
+        """Bytes of matrices that are held while any one element is drawn."""
+        some = self.arrangement.taken if self.arrangement else range(min(1, self.elements))
+        return self.distribution.whole_bytes(some, self.dtype)
+
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
@@ -111,9 +124,21 @@ class TensorPlan:
         first += self.parameter.arrangement.first if self.parameter.arrangement else 0
         self.distribution.fill(self._source, range(first, first + out.size), self.parameter.dtype, out)
 
-    def whole(self) -> Callable[[], object] | None:
-        """What draws the part that must be drawn together; None where there is none, or it is kept already."""
-        return self.distribution.whole(self._source, self.parameter.dtype)
+    def wholes(self, elements: range) -> Sequence[Whole]:
+        """What must be drawn together for some elements of the tensor as it lies in the file.
+
+        Where it lies otherwise than the canonical one, a few elements may need all that is taken of that.
+        """
+        return self._wholes(self.parameter.arrangement.taken if self.parameter.arrangement else elements)
+
+    def canonical_wholes(self, first: int, count: int) -> Sequence[Whole]:
+        """What must be drawn together for consecutive elements in canonical order."""
+        first += self.parameter.arrangement.first if self.parameter.arrangement else 0
+        return self._wholes(range(first, first + count))
+
+    def _wholes(self, elements: range) -> Sequence[Whole]:
+        law = self.distribution
+        return law.wholes(self._source, elements, self.parameter.dtype) if law.held else ()
 
     @property
     def _source(self) -> WordSource:
@@ -128,11 +153,13 @@ class Plan:
         spec: what was asked for.
         canonical: its canonical form, RFC 8785 JSON.
         tensors: in model order.
+        draws_whole: whether something must be drawn together, and not each element alone.
     """
 
     spec: ModelSpec
     canonical: bytes
     tensors: tuple[TensorPlan, ...]
+    draws_whole: bool = False
 
     @cached_property
     def digest(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -19,7 +20,8 @@ from service.api.admission import Admission
 from service.errors import Busy
 from tests.api.answers import assert_problem
 from tests.api.servers import Server, drain, request_bytes, running_server, wait_for
-from tests.api.specs import EIGHT_GIB, SMALL, body, spec, tensor
+from tests.api.specs import EIGHT_GIB, SMALL, Spec, body, spec, tensor
+from tests.api.test_downloads import assert_idle_soon
 from tests.api.test_hostile import counted, get, post, whole
 from tests.conftest import StartServer
 
@@ -98,6 +100,57 @@ def test_who_comes_later_overtakes_nobody() -> None:
             await draws["b"].leave()
             assert order == ["a", "b", "late"]
             await late.leave()
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+def come(admission: Admission, callers: str, order: list[str]) -> list[asyncio.Task[None]]:
+    """One after the other, by their callers; each has a place for a moment."""
+    number: Counter[str] = Counter()
+
+    async def draw(caller: str, name: str) -> None:
+        async with admission.place(caller):
+            order.append(name)
+
+    tasks = []
+    for caller in callers:
+        number[caller] += 1
+        tasks.append(asyncio.ensure_future(draw(caller, f"{caller}{number[caller]}")))
+    return tasks
+
+
+def test_callers_take_turns_however_many_of_each_wait() -> None:
+    async def scenario() -> None:
+        admission, order = Admission(1, 10), list[str]()
+        async with drawing(admission, "-", []) as draws:
+            tasks = come(admission, "aaaabac", order)
+            await settle()
+            await draws["-"].leave()
+            await asyncio.gather(*tasks)
+        assert order == ["a1", "b1", "c1", "a2", "a3", "a4", "a5"]
+        await assert_all_free(admission, 1)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("callers", "away"),
+    [("aaab", "a3"), ("aaabb", "a3 b2"), ("aabb", "b2"), ("abca", "a2"), ("abcd", "d1"), ("aaabc", "a3 a2")],
+)
+def test_a_full_queue_turns_the_last_of_who_has_most_in_it_away(callers: str, away: str) -> None:
+    async def scenario() -> None:
+        admission, order = Admission(1, 3), list[str]()
+        async with drawing(admission, "-", []) as draws:
+            tasks = come(admission, callers, order)
+            await settle()
+            assert admission.waiting == 3
+            await draws["-"].leave()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        names = [f"{caller}{callers[:place].count(caller) + 1}" for place, caller in enumerate(callers)]
+        assert {name for name, outcome in zip(names, outcomes, strict=True) if outcome} == set(away.split())
+        assert all(isinstance(outcome, Busy | None) for outcome in outcomes)
+        assert set(order) == set(names) - set(away.split())
         await assert_all_free(admission, 1)
 
     asyncio.run(scenario())
@@ -188,7 +241,7 @@ def test_no_place_is_lost_or_given_twice_in_a_storm_of_cancellations(random: Ran
 
         async def draw() -> None:
             nonlocal inside
-            async with admission.place(random.choice("abc")):
+            async with admission.place(random.choice("aab")):
                 inside += 1
                 assert inside <= 3
                 try:
@@ -324,3 +377,93 @@ def test_a_key_has_a_budget_wherever_it_comes_from(start_server: StartServer) ->
 
     assert statuses("one", 1, 1, 2) == [200, 429, 429]
     assert statuses("two", 1, 2, 3) == [200, 429, 429]
+
+
+# what is drawn whole
+
+
+def orthogonal(size: int, seed: int = 1) -> Spec:
+    return spec(tensor("w", size, size, initializer="orthogonal"), seed=seed)
+
+
+LARGEST = 4096
+"""Half a minute of work for a processor."""
+
+
+def path_of(server: Server, document: Spec) -> str:
+    return str(httpx.post(f"{server.url}/v1/plan", json=document, trust_env=False).json()["permalink"])
+
+
+def test_a_small_tensor_is_drawn_whole_while_a_large_one_is_in_work_which_ends_when_its_reader_leaves(
+    start_server: StartServer,
+) -> None:
+    server = start_server("--max-streams", "1", "--max-queue", "0")
+    path = path_of(server, orthogonal(LARGEST))
+    with (
+        httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client,
+        server.connect() as connection,
+    ):
+        connection.sendall(part(path, "-1"))
+        wait_for(lambda: counted(server, "xavier_streams_active") == 1)
+
+        for number, target in enumerate(("/v1/weights", "/v1/weights?format=json", "/v1/statistics")):
+            assert client.post(target, json=orthogonal(4, seed=number)).status_code == 200
+        assert client.post("/v1/weights", json=SMALL).status_code == 200
+        assert counted(server, "xavier_streams_active") == 1
+        assert counted(server, "xavier_drawn_bytes_total") < 4 * LARGEST
+
+    assert_idle_soon(server)
+    assert counted(server, "xavier_streams_active") == 0
+
+
+@pytest.mark.parametrize("target", ["/v1/statistics", "/v1/weights?statistics=measured", "/v1/weights"])
+def test_a_large_tensor_is_in_work_until_the_last_who_waits_has_left(server: Server, target: str) -> None:
+    document = orthogonal(LARGEST, seed=len(target))
+    with server.connect() as first, server.connect() as second:
+        for connection in (first, second):
+            connection.sendall(post(document, target))
+        wait_for(lambda: counted(server, "xavier_streams_active") == 2)
+        first.close()
+        wait_for(lambda: counted(server, "xavier_streams_active") == 1)
+        still_at_work = server.cpu_seconds() + 0.5
+        wait_for(lambda: server.cpu_seconds() > still_at_work)
+
+    assert_idle_soon(server)
+
+
+def test_large_tensors_have_a_queue_of_their_own_which_is_bounded(start_server: StartServer) -> None:
+    server = start_server("--max-whole-streams", "1", "--max-whole-queue", "1")
+    paths = [path_of(server, orthogonal(LARGEST, seed)) for seed in range(3)]
+    with server.connect() as first, server.connect() as second, server.connect() as third:
+        first.sendall(part(paths[0], "-1"))
+        wait_for(lambda: counted(server, "xavier_streams_active") == 1)
+        second.sendall(post(orthogonal(LARGEST, 1), "/v1/statistics"))
+        wait_for(lambda: counted(server, "xavier_streams_waiting") == 1)
+
+        third.sendall(part(paths[2], "-1"))
+        refused = whole(drain(third))
+        assert_problem(refused, 503, "busy")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        header = asked(server, part(paths[2], "0-7"), 1)  # needs nothing of the tensor
+        assert header.status_code == 206
+        assert asked(server, post(orthogonal(4), "/v1/weights"), 1).status_code == 200
+        second.close()
+        wait_for(lambda: counted(server, "xavier_streams_waiting") == 0)
+
+    assert_idle_soon(server)
+
+
+def test_a_range_is_charged_what_must_be_drawn_for_it_and_what_is_kept_is_charged_as_it_is_sent(
+    thrifty: Server,
+) -> None:
+    paths = [path_of(thrifty, orthogonal(100, seed)) for seed in (1, 2)]
+
+    def statuses(path: str, count: int, source: int) -> list[int]:
+        return [asked(thrifty, part(path, f"-{number}"), source).status_code for number in range(1, 1 + count)]
+
+    assert statuses(paths[0], 4, 11) == [206] * 4
+    problem = assert_problem(asked(thrifty, part(paths[1], "-1"), 11), 429, "over-budget")
+    assert "9991 are left, and this asks for 40000" in problem["detail"]
+    assert statuses(paths[1], 1, 12) == [206]
+    assert statuses(paths[1], 1, 11) == [206]  # somebody has had it drawn
+    assert asked(thrifty, post(orthogonal(100, 3), "/v1/weights"), 13).status_code == 200

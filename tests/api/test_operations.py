@@ -58,6 +58,8 @@ def test_info_names_versions_and_limits(client: httpx.Client) -> None:
         "dimension",
         "name_bytes",
         "whole_elements",
+        "whole_total_elements",
+        "whole_bytes",
         "json_values",
     }
 

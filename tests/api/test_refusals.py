@@ -385,6 +385,8 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         "max-dimension": 100,
         "max-name-bytes": 50,
         "max-whole-elements": 200,
+        "max-whole-total-elements": 300,
+        "max-whole-bytes": 700,
         "max-json-values": 10,
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
@@ -397,6 +399,11 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         "dimension": ("", spec(tensor("w", 101, 1))),
         "name_bytes": ("", spec(tensor("n" * 51, 1, 1))),
         "whole_elements": ("", spec(tensor("w", 15, 15, initializer="orthogonal"))),
+        "whole_total_elements": (
+            "",
+            spec(*(tensor(name, 13, 13, dtype="F8_E4M3") for name in "ab"), initializer="orthogonal"),
+        ),
+        "whole_bytes": ("", spec(tensor("w", 14, 14, dtype="F8_E4M3"), initializer="orthogonal")),
         "json_values": ("?format=json", spec(tensor("w", 11, 1))),
     }
 

@@ -542,8 +542,19 @@ def test_a_tensor_larger_than_what_is_drawn_whole_by_default_is_an_invalid_file(
     assert differences(path) == []
     monkeypatch.setattr(verification, "Limits", lambda: Limits(whole_elements=11))
 
-    with pytest.raises(InvalidFile, match="12 elements"):
+    with pytest.raises(InvalidFile, match="asks for 12: raise XAVIER_MAX_WHOLE_ELEMENTS"):
         differences(path)
+
+
+@pytest.mark.parametrize("limit", ["whole_elements", "whole_total_elements", "whole_bytes"])
+def test_how_much_may_be_drawn_whole_is_a_matter_of_limits(path: Path, limit: str) -> None:
+    path.write_bytes(SPOILED["orthogonal"])
+    limits = {"whole_elements": 12, "whole_total_elements": 12, "whole_bytes": 48}
+
+    planned_by_metadata(open_stored(path), Limits(**limits))
+
+    with pytest.raises(InvalidFile, match=f"asks for {limits[limit]}: raise XAVIER_MAX_{limit.upper()}"):
+        planned_by_metadata(open_stored(path), Limits(**limits | {limit: limits[limit] - 1}))
 
 
 def test_a_part_of_a_whole_that_would_fill_all_memory_is_an_invalid_file(path: Path) -> None:

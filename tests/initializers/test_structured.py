@@ -671,3 +671,22 @@ def test_a_tensor_longer_than_one_call_for_words_is_its_parts(initializer: Any, 
     out = np.empty(scattered.size, dtype.storage)
     plan.distribution.fill(WordSource(1, "l"), scattered, dtype, out)
     assert out.tobytes() == whole[scattered].tobytes()
+
+
+DELTA: Final = Case("delta", layer("conv2d", in_channels=4, out_channels=6, kernel_size=3, groups=2), one)
+
+
+@pytest.mark.parametrize("together", [1, 40, 10**6])
+@pytest.mark.parametrize("case", [*CASES, DELTA], ids=str)
+def test_the_bytes_are_the_same_however_many_matrices_are_drawn_and_kept_together(
+    monkeypatch: pytest.MonkeyPatch, case: Case, together: int
+) -> None:
+    initializer = {"type": "delta_orthogonal"} if case is DELTA else case.initializer()
+    for framework in ("torch", "keras"):
+        usual = weights(case.layer, initializer, framework=framework)
+        with monkeypatch.context() as patch:
+            patch.setattr(structured, "kept", Kept())
+            patch.setattr(structured, "TOGETHER", together)
+            parts = weights(case.layer, initializer, framework=framework)
+
+        assert {name: w.tobytes() for name, w in parts.items()} == {name: w.tobytes() for name, w in usual.items()}

@@ -242,3 +242,107 @@ def test_fans_of_any_size_are_refused_rather_than_crash_where_limits_are_raised(
 
     with pytest.raises((LimitExceeded, InvalidSpec)):
         planned(tensor("w", (2**53 - 1,) * 40, "xavier_uniform"), limits=limits)
+
+
+# what is drawn whole
+
+
+def experts(count: int, rows: int, columns: int, **fields: Any) -> Layer:
+    axes = {"batch_axes": [0], "out_axes": [1], "in_axes": [2]} | fields
+    return tensor("experts", (count, rows, columns), "orthogonal", **axes)
+
+
+ATTENTION: Layer = {
+    "type": "multihead_attention",
+    "name": "a",
+    "embed_dim": 4096,
+    "num_heads": 32,
+    "initializer": "orthogonal",
+    "bias": False,
+}
+FUSED: Layer = {
+    "type": "conv2d",
+    "name": "c",
+    "in_channels": 256,
+    "out_channels": 512,
+    "kernel_size": 1,
+    "groups": 2,
+    "bias": False,
+    "initializer": "orthogonal",
+}
+"""Two groups of 128 x 256."""
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        experts(8, 4096, 1024),
+        experts(64, 1024, 2048, dtype="F64"),
+        ATTENTION,
+        ATTENTION | {"initializer": {"type": "sparse", "sparsity": 0.5}},
+        {"type": "lstm", "name": "l", "input_size": 9, "hidden_size": 4096, "recurrent_initializer": "orthogonal"},
+    ],
+    ids=["experts", "many experts", "fused attention", "sparse attention", "lstm"],
+)
+def test_a_stack_of_matrices_each_within_the_limit_is_planned_by_default(layer: Layer, framework: str) -> None:
+    planned(layer, framework=framework)
+
+
+@pytest.mark.usefixtures("never_expanded")
+def test_all_matrices_of_a_file_are_counted_with_repeats_multiplied() -> None:
+    layers = repeat("h", 10, experts(3, 5, 7)), tensor("w", (6, 4), {"type": "sparse", "sparsity": 0.5})
+    total = 10 * 3 * 5 * 7 + 24
+
+    [excess] = excesses(*layers, limits=Limits(whole_total_elements=total - 1))
+
+    assert named([excess]) == [("/layers", "whole_total_elements", total - 1, total)]
+    assert excess.message == (
+        f"at most {total - 1} elements of matrices that are drawn whole; this asks for {total}:"
+        " make it smaller, or raise XAVIER_MAX_WHOLE_TOTAL_ELEMENTS"
+    )
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_a_projection_that_is_a_tensor_of_its_own_counts_as_its_share(framework: str) -> None:
+    layer, total = ATTENTION | {"embed_dim": 64}, 4 * 64 * 64
+
+    planned(layer, framework=framework, limits=Limits(whole_total_elements=total, whole_bytes=64 * 64 * 4 * 8))
+    [excess] = excesses(layer, framework=framework, limits=Limits(whole_total_elements=total - 1))
+    assert excess.requested == total
+
+
+@pytest.mark.usefixtures("never_expanded")
+def test_a_hundred_of_the_largest_matrices_are_refused_by_default() -> None:
+    [excess] = excesses(repeat("h", 100, tensor("w", (4096, 4096), "orthogonal")))
+
+    assert (excess.name, excess.requested) == ("whole_total_elements", 100 * 4096 * 4096)
+
+
+@pytest.mark.parametrize(
+    ("layer", "framework", "nbytes"),
+    [
+        (experts(1000, 100, 4), "torch", 131_072 // 400 * 400 * 4),
+        (experts(100, 1000, 4, batch_axes=[1], out_axes=[0]), "torch", 400_000 * 4),
+        (experts(100, 1000, 4, batch_axes=[1], out_axes=[0], dtype="F64"), "torch", 400_000 * 8),
+        (FUSED | {"out_channels": 4096}, "torch", 2048 * 128 * 4),
+        (FUSED | {"out_channels": 4096}, "keras", 2 * 2048 * 128 * 4),
+    ],
+    ids=["one by one", "across", "across in F64", "groups", "groups in Keras' order"],
+)
+def test_matrices_that_lie_across_each_other_are_counted_in_bytes_as_they_are_held_together(
+    layer: Layer, framework: str, nbytes: int
+) -> None:
+    planned(layer, framework=framework, limits=Limits(whole_bytes=nbytes))
+
+    [excess] = excesses(layer, framework=framework, limits=Limits(whole_bytes=nbytes - 1))
+
+    assert named([excess]) == [("/layers/0", "whole_bytes", nbytes - 1, nbytes)]
+    assert "bytes of matrices that lie across each other in a tensor; this asks for" in excess.message
+
+
+@pytest.mark.usefixtures("never_expanded")
+def test_what_is_drawn_whole_is_counted_in_integers_of_any_size() -> None:
+    found = excesses(repeat("h", HUGE, experts(2**31 - 1, 4, 4)))
+
+    assert {excess.name: excess.requested for excess in found}["whole_total_elements"] == HUGE * (2**31 - 1) * 16
