@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 120
 
-.PHONY: serve test lint exhaustive bench soak lock generated clean
+.PHONY: serve test lint exhaustive golden bench soak lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
@@ -27,6 +27,9 @@ openapi/node_modules/.done: openapi/package-lock.json
 
 exhaustive: $(VENV)/test.done ## every binary32 word; minutes
 	$(BIN)/python -m pytest -m exhaustive
+
+golden: $(VENV)/test.done ## add new rows to the golden tables; fails where an old one does not hold
+	$(BIN)/python -m tests.golden
 
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
