@@ -14,8 +14,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from service.analysis.statistics import Moments, Summary, batches, measure, summarise
 from service.errors import BrokenPlatform
+from service.initializers.known_answers import check_known_answers
 from service.plan import Plan, TensorPlan
-from service.stream.known_answers import check_known_answers
 
 Produced = TypeVar("Produced")
 CHECK_SECONDS: Final = 60.0

@@ -15,9 +15,9 @@ import pytest
 from service.delivery import DrawingPool, Task
 from service.errors import BrokenPlatform
 from service.formats.safetensors import SafetensorsFile
+from service.initializers.known_answers import check_known_answers
 from service.plan import Plan, make_plan
 from service.spec.parsing import read_spec
-from service.stream import known_answers
 from tests.api.specs import EVERY_LAYER, Spec, body, spec, tensor
 
 THREADS = 3
@@ -247,11 +247,10 @@ def test_statistics_do_not_depend_on_the_number_of_threads() -> None:
 
 def test_the_known_answers_are_checked_in_every_thread(pool: DrawingPool, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[int] = []
-    check = known_answers.check_known_answers
 
     def check_and_tell() -> None:
         checked.append(get_ident())
-        check()
+        check_known_answers()
 
     monkeypatch.setattr("service.delivery.check_known_answers", check_and_tell)
     pool.check()

@@ -23,6 +23,7 @@ from service.initializers.structured import Orthogonal, Sparse
 from service.plan import TensorPlan
 from service.spec.canonical import canonical_json
 from service.spec.catalogue import initializer_models, type_of
+from service.stream import dtypes
 from service.stream.dtypes import DType, narrow, widen
 from tests.initializers import structures
 from tests.plan.planned import Layer, planned, stored, tensor, values
@@ -476,6 +477,21 @@ def test_every_slice_of_every_initializer_is_a_slice_of_the_whole(row: Row | Def
             for last in {first, first + 1, whole.size - 1, whole.size}:
                 if first <= last <= whole.size:
                     assert stored(plan, first, last - first).tobytes() == whole[first:last].tobytes()
+
+
+@pytest.mark.parametrize("row", [*ROWS, *DEFAULT_ROWS], ids=str)
+@pytest.mark.parametrize("dtype", [each for each in DType if each.itemsize > 1])
+def test_what_is_stored_in_the_other_byte_order_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, row: Row | DefaultRow, dtype: DType
+) -> None:
+    """So it is on machines whose own order is not that of the file."""
+    here = [stored(plan) for plan, _ in plans(row, dtype)]
+
+    monkeypatch.setitem(dtypes._STORAGE, dtype.value, dtype.storage.newbyteorder())
+    there = [stored(plan) for plan, _ in plans(row, dtype)]
+
+    assert all(each.dtype == dtype.storage != own.dtype for each, own in zip(there, here, strict=True))
+    assert [each.byteswap().tobytes() for each in there] == [each.tobytes() for each in here]
 
 
 def reference_value(law: Distribution, word: int, f: reference.Format) -> float:
