@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 120
 
-.PHONY: serve test lint exhaustive golden bench soak lock generated clean
+.PHONY: serve test lint exhaustive golden platforms bench soak lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
@@ -31,6 +31,9 @@ exhaustive: $(VENV)/test.done ## every binary32 word; minutes
 golden: $(VENV)/test.done ## add new rows to the golden tables; fails where an old one does not hold
 	$(BIN)/python -m tests.golden
 
+platforms: $(VENV)/test.done ## the golden bytes on emulated machines, with Debian's packages; minutes (needs qemu-user-static)
+	$(BIN)/python -m tests.platforms
+
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
@@ -49,7 +52,7 @@ lock: ## resolve the lock files anew (needs uv)
 	    --no-header --no-annotate --upgrade --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) openapi/node_modules
+	rm -rf $(VENV) .platforms openapi/node_modules
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 serve")'

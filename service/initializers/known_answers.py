@@ -185,25 +185,24 @@ KNOWN_ANSWERS: Final = (
     KnownAnswer(
         "identity",
         Identity(0.1, (5, 7, 3), (0, 1), ((2, 1),)),
-        range(105),
+        range(5 * 7 * 3),
         {
             DType.F64: "244f1d1d35f97ec6add0966756c90188e1094705c968216399cac430919db4c9",
             DType.F32: "c4c094658cab89bbfb50a29ab156bf09fbfb10cb078e3eed7a18941750de5749",
         },
     ),
     KnownAnswer(
-        "orthogonal rows",
-        Orthogonal(1.5, (70, 130), (), (0,)),
-        range(9100),
+        "orthogonal rows",  # x87 arithmetic has others: it computes what fills no vector, and rounds that twice
+        Orthogonal(1.5, (127, 151), (), (0,)),
+        range(127 * 151),
         {
-            DType.F64: "20cf84b53de1f28e3a055de90a887857d1e364507deba5335308b54fa40dbed2",
-            DType.F32: "651efc5f761aeca42ed49d4d881f7d15060ed21a3352df1954e01b74e5124de9",
+            DType.F64: "7a0c2e28e7eef926895b3886be95b190b8234aaa6996c2db7154ef5eb1244aaf",
         },
     ),
     KnownAnswer(
         "orthogonal columns",
         Orthogonal(0.1, (4200, 4), (), (0,)),
-        range(16800),
+        range(4200 * 4),
         {
             DType.F64: "453724b9f8d5a5ff49acf842a47db7d062cd95100f7f7ad95673c7008c330501",
         },
@@ -219,7 +218,7 @@ KNOWN_ANSWERS: Final = (
     KnownAnswer(
         "sparse",
         Sparse(0.5, 40, (100, 80), 0),
-        range(8000),
+        range(100 * 80),
         {
             DType.F64: "0dbc639e131030cd13b798b020a24e2043e3a9bc371d1c66081c72ee29abdd7d",
             DType.F32: "03642df2c1b71ddc9f24c975ab9845c8bc062ab490ba2df049096839adfa9f81",
@@ -228,7 +227,7 @@ KNOWN_ANSWERS: Final = (
     KnownAnswer(
         "blocks",
         Stacked((Normal(0.0, 1.0), Constant(1.0), Uniform(-0.5, 0.5)), 999),
-        range(2997),
+        range(3 * 999),
         {
             DType.F32: "e2a08be08c2b171e02ff3220cfa78ae2763770218a35dd664822cc6945dd2b6e",
         },
@@ -249,7 +248,7 @@ KNOWN_ANSWERS: Final = (
     KnownAnswer(
         "two in one",
         Joined(Normal(0.0, 0.5), Uniform(-1.0, 1.0), "digest", "other", (1, 0, 2), 500),
-        range(3000),
+        range(2 * 3 * 500),
         {
             DType.F32: "5f3555463f4faf7bdffb105ca45c3d5c4616a6f5cbec32dc04ab6450cef7db85",
         },

@@ -25,7 +25,7 @@ MOST_WORDS: Final = 1 << 19
 SCATTERED_WORDS: Final = 1 << 16
 _ZEROS: Final = bytes(MOST_WORDS * WORD_BYTES + BLOCK_BYTES)
 
-_FIRST_WORDS: Final = np.arange(SCATTERED_WORDS, dtype=np.int64) * WORDS_IN_BLOCK
+_FIRST_WORDS: Final = np.arange(SCATTERED_WORDS, dtype=np.intp) * WORDS_IN_BLOCK
 Words = NDArray[np.uint32] | NDArray[np.uint64]
 Indices = NDArray[np.int64]
 Elements = range | Indices
@@ -120,7 +120,8 @@ def _native(keystream: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 def _pick(blocks: NDArray[np.uint32], indices: Indices, out: NDArray[np.uint32]) -> None:
     """Of each block the word of its index."""
-    places = np.bitwise_and(indices, WORDS_IN_BLOCK - 1, out=scratch("places", np.int64, indices.size))
+    places = scratch("places", np.intp, indices.size)
+    np.bitwise_and(indices, WORDS_IN_BLOCK - 1, out=places, casting="same_kind")
     np.add(places, _FIRST_WORDS[: indices.size], out=places)
     np.take(blocks, places, out=out, mode="clip")
 

@@ -89,6 +89,12 @@ DEFAULTS: Final = (
     layer("multihead_attention", "a", embed_dim=6, num_heads=2),
     layer("embedding", "e", num_embeddings=7, embedding_dim=3),
 )
+LARGE: Final = (
+    linear("square", 101, 101, initializer="orthogonal"),
+    linear("wide", 151, 127, initializer="orthogonal", dtype="F64"),
+    linear("long", 3, 4200, initializer="orthogonal"),
+)
+"""Matrices of several panels, and of columns longer than a block."""
 NAMES: Final = (
     tensor("it's", (2,)),
     tensor("both ' and \"", (2,)),
@@ -128,7 +134,7 @@ def specifications() -> Iterator[Question]:
     for example in sorted(EXAMPLES.glob("*.json")):
         spec = json.loads(example.read_text())
         yield from (spec | {"framework": framework} for framework in FRAMEWORKS)
-    for body in (*_bodies(), [*MIXED], [*STRUCTURED], [*NAMES]):
+    for body in (*_bodies(), [*MIXED], [*STRUCTURED], [*NAMES], [*LARGE]):
         for framework in FRAMEWORKS:
             yield {"seed": SEED, "framework": framework, "layers": body}
     for rule in ("torch", "keras"):
