@@ -6,20 +6,21 @@ The latter breaks a promise to everyone who has weights of this service: only a 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Final
 
 from tests.golden.files import FILES
-from tests.golden.tables import Differs
+from tests.golden.tables import Differs, Table
 from tests.golden.tensors import TENSORS
 
 REWRITE: Final = "--rewrite-all-promises"
 
 
-def main(arguments: list[str]) -> str | None:
+def main(arguments: list[str], tables: Iterable[Table] = (FILES, TENSORS)) -> str | None:
     """Append or rewrite; what went wrong, if anything did."""
     if arguments not in ([], [REWRITE]):
         return f"usage: python -m tests.golden [{REWRITE}]"
-    for table in (FILES, TENSORS):
+    for table in tables:
         if arguments:
             table.path.unlink(missing_ok=True)
         try:

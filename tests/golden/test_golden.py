@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from tests.golden.__main__ import REWRITE, main
 from tests.golden.files import FILES
 from tests.golden.tables import Answer, Differs, Question, Table
 from tests.golden.tensors import TENSORS
@@ -55,3 +56,15 @@ def test_a_row_that_does_not_hold_is_refused_and_nothing_is_written(tmp_path: Pa
 
     assert path.read_bytes() == before
     assert [json.loads(line)["n"] for line in before.splitlines()] == [3, 5]
+
+
+def test_the_command_appends_and_rewrites_only_when_it_is_told_so_loudly(tmp_path: Path) -> None:
+    path = tmp_path / "squares.jsonl"
+    assert main([], [squares(path, 3)]) is None
+    before = path.read_bytes()
+
+    assert "was promised has changed. Nothing was written." in str(main([], [squares(path, 3, power=3)]))
+    assert "usage" in str(main(["--rewrite"], [squares(path, 3, power=3)]))
+    assert path.read_bytes() == before
+    assert main([REWRITE], [squares(path, 3, power=3)]) is None
+    assert path.read_bytes() != before
