@@ -6,7 +6,7 @@ RESOLVE := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --py
     --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(UPGRADE)
 SECONDS ?= 120
 
-.PHONY: serve test lint exhaustive bench soak lock generated clean
+.PHONY: serve test lint exhaustive golden platforms bench soak lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
@@ -33,6 +33,12 @@ openapi/node_modules/.done: openapi/package-lock.json
 exhaustive: $(VENV)/test.done ## every binary32 word; minutes
 	$(BIN)/python -m pytest -m exhaustive
 
+golden: $(VENV)/test.done ## add new rows to the golden tables; fails where an old one does not hold
+	$(BIN)/python -m tests.golden
+
+platforms: $(VENV)/test.done ## the golden bytes on emulated machines, with Debian's packages; minutes (needs qemu-user-static)
+	$(BIN)/python -m tests.platforms
+
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
@@ -51,7 +57,7 @@ lock: | $(BIN)/uv ## lock what pyproject.toml asks for; versions stay while they
 	$(RESOLVE) -c requirements-test.lock --group bench -o requirements-bench.lock
 
 clean:
-	rm -rf $(VENV) openapi/node_modules
+	rm -rf $(VENV) .platforms openapi/node_modules
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 serve")'

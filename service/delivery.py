@@ -19,10 +19,10 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from service.analysis.statistics import Block, Moments, Summary, batches, measure, summarise
 from service.errors import BrokenPlatform
 from service.formats.safetensors import Part
+from service.initializers.known_answers import check_known_answers
 from service.initializers.whole import Array, Whole
 from service.lanes import SMALL_WORK, Lane
 from service.plan import Plan, TensorPlan
-from service.stream.known_answers import check_known_answers
 
 Produced = TypeVar("Produced")
 CHECK_SECONDS: Final = 60.0

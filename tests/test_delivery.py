@@ -21,11 +21,11 @@ from service.errors import BrokenPlatform
 from service.formats.safetensors import SafetensorsFile
 from service.initializers import structured
 from service.initializers.factorisation import orthogonal_factor
+from service.initializers.known_answers import check_known_answers
 from service.initializers.whole import Abandoned, Kept, Whole, check_wanted
 from service.lanes import SMALL_WORK
 from service.plan import Plan, make_plan
 from service.spec.parsing import read_spec
-from service.stream import known_answers
 from tests.api.servers import wait_for
 from tests.api.specs import EVERY_LAYER, Spec, body, spec, tensor
 
@@ -553,11 +553,10 @@ def test_statistics_do_not_depend_on_the_number_of_threads() -> None:
 
 def test_the_known_answers_are_checked_in_every_thread(pool: DrawingPool, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[int] = []
-    check = known_answers.check_known_answers
 
     def check_and_tell() -> None:
         checked.append(get_ident())
-        check()
+        check_known_answers()
 
     monkeypatch.setattr("service.delivery.check_known_answers", check_and_tell)
     pool.check()

@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
-from hashlib import sha256
 from itertools import chain
 from json.encoder import encode_basestring
 from typing import Any, Final, Literal, NamedTuple
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from service.analysis.statistics import Summary, expected
 from service.errors import Excess, LimitExceeded
+from service.formats.etags import etag
 from service.formats.laws import law_document
 from service.initializers.distributions import Constant, Normal, TruncatedNormal, Uniform
 from service.initializers.truncated import CutNormal
@@ -114,11 +114,9 @@ class SafetensorsFile:
 
     @cached_property
     def etag(self) -> str:
-        """A hash over all that the bytes depend on: the header, and how each tensor is drawn. 64 hexadecimal digits."""
-        bytes_depend_on = sha256(self.header if self._measured is None else self._unmeasured().header)
-        for segment in self.segments:
-            bytes_depend_on.update(_draw_parameters(segment.tensor))
-        return bytes_depend_on.hexdigest()
+        """A hash over all that the bytes depend on, not over the bytes: 64 hexadecimal digits."""
+        header = self.header if self._measured is None else self._unmeasured().header
+        return etag(header, (segment.tensor for segment in self.segments))
 
     @property
     def memory(self) -> int:
@@ -329,28 +327,6 @@ def _check_header(length: int, limit: int) -> None:
     if length > limit:
         message = f"at most {limit} bytes of header; this has more: use fewer or shorter names, or statistics=none"
         raise LimitExceeded([Excess("/layers", message, "header_bytes", limit, length)])
-
-
-def _draw_parameters(tensor: TensorPlan) -> bytes:
-    parameter = tensor.parameter
-    drawn = (
-        STREAM_VERSION,
-        tensor.seed,
-        tensor.canonical_name,
-        parameter.canonical_shape,
-        _order(parameter),
-        parameter.dtype.value,
-    )
-    law = parameter.distribution
-    scalars = {name: value.hex() if isinstance(value, float) else value for name, value in law.scalars.items()}
-    return repr((drawn, type(law).__name__, scalars)).encode()
-
-
-def _order(parameter: Parameter) -> Any:
-    arrangement = parameter.arrangement
-    if arrangement and arrangement.permutes_only(parameter.canonical_shape):
-        return arrangement.axes
-    return arrangement
 
 
 def _read_tensor(tensor: TensorPlan, start: int, out: NDArray[np.uint8]) -> None:

@@ -49,8 +49,8 @@ class DType(StrEnum):
 
     @property
     def drawn_directly(self) -> bool:
-        """Whether values are stored as they were drawn, without a rounding."""
-        return self in (DType.F64, DType.F32)
+        """Whether values are stored as they were drawn: without a rounding, and in the byte order of this machine."""
+        return self in (DType.F64, DType.F32) and self.storage.isnative
 
 
 _STORAGE: dict[str, np.dtype[Any]] = {
@@ -89,8 +89,9 @@ def narrow(values: Array, dtype: DType, out: Array) -> Array:
     """Round binary32 values once, to nearest even with gradual underflow, into a narrower dtype.
 
     Args:
-        values: float32, shape (n,), finite; what is too large becomes infinity (NaN in F8_E4M3).
-        dtype: F16, BF16, F8_E4M3 or F8_E5M2; F32 copies.
+        values: float32 in the machine's byte order, shape (n,), finite; what is too large becomes infinity (NaN in
+            F8_E4M3).
+        dtype: F16, BF16, F8_E4M3 or F8_E5M2; F32 and F64 copy.
         out: shape (n,), of `dtype.storage`.
     """
     match dtype:

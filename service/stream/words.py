@@ -25,8 +25,7 @@ MOST_WORDS: Final = 1 << 19
 SCATTERED_WORDS: Final = 1 << 16
 _ZEROS: Final = bytes(MOST_WORDS * WORD_BYTES + BLOCK_BYTES)
 
-_FIRST_WORDS: Final = np.arange(SCATTERED_WORDS, dtype=np.int64) * WORDS_IN_BLOCK
-_LITTLE_ENDIAN: Final = np.dtype("<u4")
+_FIRST_WORDS: Final = np.arange(SCATTERED_WORDS, dtype=np.intp) * WORDS_IN_BLOCK
 Words = NDArray[np.uint32] | NDArray[np.uint64]
 Indices = NDArray[np.int64]
 Elements = range | Indices
@@ -88,7 +87,7 @@ class WordSource:
         keystream = scratch(f"keystream {lane}", np.uint8, size + BLOCK_BYTES)
         cipher = Cipher(algorithms.AES(derive_key(self.seed, self.name, lane)), mode).encryptor()
         cipher.update_into(memoryview(_ZEROS)[:size], keystream.data)
-        return keystream[:size].view(_LITTLE_ENDIAN)[skip:]
+        return _native(keystream[:size])[skip:]
 
     def _scattered(self, lane: int, indices: Indices) -> NDArray[np.uint32]:
         # Encrypting a counter alone (ECB) gives the keystream block of CTR that it stands for, four words of it.
@@ -110,12 +109,19 @@ def _blocks(cipher: CipherContext, indices: Indices) -> NDArray[np.uint32]:
         counters.byteswap(inplace=True)
     blocks = scratch("blocks", np.uint8, counters.nbytes + BLOCK_BYTES)
     cipher.update_into(counters.data.cast("B"), blocks.data)
-    return blocks[: counters.nbytes].view(_LITTLE_ENDIAN)
+    return _native(blocks[: counters.nbytes])
+
+
+def _native(keystream: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """The little-endian words of a keystream, which they may replace, in the byte order of this machine."""
+    words = keystream.view(np.uint32)
+    return words if sys.byteorder == "little" else words.byteswap(inplace=True)
 
 
 def _pick(blocks: NDArray[np.uint32], indices: Indices, out: NDArray[np.uint32]) -> None:
     """Of each block the word of its index."""
-    places = np.bitwise_and(indices, WORDS_IN_BLOCK - 1, out=scratch("places", np.int64, indices.size))
+    places = scratch("places", np.intp, indices.size)
+    np.bitwise_and(indices, WORDS_IN_BLOCK - 1, out=places, casting="same_kind")
     np.add(places, _FIRST_WORDS[: indices.size], out=places)
     np.take(blocks, places, out=out, mode="clip")
 

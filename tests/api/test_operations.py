@@ -29,9 +29,9 @@ word.value |= {bits}
 libm.fesetenv(environment)
 """
 OTHER_ANSWERS = """
-from service.stream import known_answers
-for digests in known_answers.DIGESTS.values():
-    digests.update(dict.fromkeys(digests, "0" * 64))
+from service.initializers.known_answers import KNOWN_ANSWERS
+for answer in KNOWN_ANSWERS:
+    answer.digests.update(dict.fromkeys(answer.digests, "0" * 64))
 """
 
 
@@ -51,6 +51,8 @@ def test_info_names_versions_and_limits(client: httpx.Client) -> None:
     assert info["threads"] >= 1
     assert info["limits"]["file_bytes"] == Limits().file_bytes == 64 << 30
     assert set(info["limits"]) == {
+        "spec_values",
+        "cuts",
         "file_bytes",
         "tensors",
         "header_bytes",

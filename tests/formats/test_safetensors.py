@@ -543,14 +543,6 @@ def test_the_etag_is_64_hexadecimal_digits_and_the_same_in_every_run() -> None:
     assert int(etag(), 16) > 0
 
 
-def test_the_etag_covers_the_draw_parameters_beyond_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two laws with one header must not share an ETag: a new stream version would."""
-    before = etag("none")
-    monkeypatch.setattr(under_test, "_draw_parameters", lambda _: b"another stream")
-
-    assert etag("none") != before
-
-
 # The limit of the header.
 
 

@@ -8,17 +8,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import numpy as np
 import pytest
 
 from service.errors import BrokenPlatform
-from service.stream import known_answers
+from service.formats.laws import LAWS as KINDS
+from service.initializers import distributions, factorisation, products, structured
+from service.initializers.known_answers import KNOWN_ANSWERS, VALUES, KnownAnswer, check_known_answers
+from service.stream import truncation
 from service.stream.dtypes import DType
-from service.stream.known_answers import DIGESTS, check_known_answers
 from service.stream.precision import Precision
-from tests.stream.drawing import PRECISIONS, VECTORS, Array
+from service.stream.words import WordSource
+from tests.stream.drawing import LAWS, PRECISIONS, VECTORS, Array
 
 ROOT: Final = Path(__file__).parents[2]
 GCC: Final = shutil.which("gcc")
@@ -30,7 +34,7 @@ unsigned get_flags(void) { return _mm_getcsr() & 0x8040; }
 FLUSHED_CHECK: Final = """
 import ctypes, sys
 from service.errors import BrokenPlatform
-from service.stream.known_answers import check_known_answers
+from service.initializers.known_answers import check_known_answers
 check_known_answers()
 library = ctypes.CDLL(sys.argv[1])
 library.set_flags(int(sys.argv[2], 16))
@@ -50,10 +54,32 @@ def test_the_known_answers_hold_here() -> None:
 
 
 def test_the_checked_digests_are_those_of_the_known_answers() -> None:
-    assert {law: {dtype.value: digest for dtype, digest in digests.items()} for law, digests in DIGESTS.items()} == {
-        law: {row["dtype"]: row["sha256"] for row in VECTORS["digests"] if row["distribution"] == law}
-        for law in DIGESTS
+    checked = {
+        answer.name: {str(dtype): digest for dtype, digest in answer.digests.items()} for answer in KNOWN_ANSWERS
     }
+
+    for law in LAWS:
+        assert checked[law] == {
+            row["dtype"]: row["sha256"]
+            for row in VECTORS["digests"]
+            if (row["distribution"], row["count"]) == (law, VALUES)
+        }
+
+
+@pytest.mark.parametrize(
+    ("answer", "dtype"),
+    [pytest.param(answer, dtype, id=f"{answer.name}-{dtype}") for answer in KNOWN_ANSWERS for dtype in answer.digests],
+)
+def test_one_answer_that_differs_is_enough(monkeypatch: pytest.MonkeyPatch, answer: KnownAnswer, dtype: DType) -> None:
+    monkeypatch.setitem(answer.digests, dtype, "0" * 64)
+
+    with pytest.raises(BrokenPlatform, match=f"{answer.name} values in {dtype} differ from the known answers"):
+        check_known_answers()
+
+
+def test_every_law_and_every_dtype_is_checked() -> None:
+    assert {type(answer.law) for answer in KNOWN_ANSWERS} == set(KINDS)
+    assert all(set(answer.digests) == set(DType) for answer in KNOWN_ANSWERS if answer.name in (*LAWS, "sum"))
 
 
 @pytest.mark.parametrize(
@@ -78,14 +104,57 @@ def test_another_split_of_the_mantissa_is_noticed(monkeypatch: pytest.MonkeyPatc
         check_known_answers()
 
 
+@pytest.mark.parametrize("name", ["TAIL_P", "TAIL_Q"])
+@pytest.mark.parametrize("place", range(10))
+def test_a_thousandth_more_of_any_constant_of_the_far_tail_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, name: str, place: int
+) -> None:
+    values = list(getattr(truncation, name))
+    values[place] *= 1.001
+    monkeypatch.setattr(truncation, name, tuple(values))
+
+    with pytest.raises(BrokenPlatform, match="normal cut"):
+        check_known_answers()
+
+
 def test_another_rounding_to_a_narrow_dtype_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def narrow_towards_zero(values: Array, _: DType, out: Array) -> Array:
         out[...] = values.view(np.uint32) >> 16
         return out
 
-    monkeypatch.setattr(known_answers, "narrow", narrow_towards_zero)
+    monkeypatch.setattr(distributions, "narrow", narrow_towards_zero)
 
     with pytest.raises(BrokenPlatform, match="in BF16"):
+        check_known_answers()
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "value"),
+    [(factorisation, "PANEL", 32), (factorisation, "LANES", 2**11), (products, "BITS", 19), (products, "BLOCK", 2**11)],
+    ids=lambda part: part if isinstance(part, str) else None,
+)
+def test_matrices_that_are_summed_in_another_order_are_noticed_though_others_are_kept(
+    monkeypatch: pytest.MonkeyPatch, room: ModuleType, name: str, value: int
+) -> None:
+    check_known_answers()
+    monkeypatch.setattr(room, name, value)
+
+    with pytest.raises(BrokenPlatform, match="orthogonal"):
+        check_known_answers()
+
+
+def test_other_words_at_scattered_places_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = WordSource._scattered
+    monkeypatch.setattr(WordSource, "_scattered", lambda self, lane, indices: right(self, lane, indices ^ 1))
+
+    with pytest.raises(BrokenPlatform, match="scattered"):
+        check_known_answers()
+
+
+def test_other_words_for_the_zeros_of_sparse_tensors_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structured, "MASK_LANE", 3)
+
+    with pytest.raises(BrokenPlatform, match="sparse"):
         check_known_answers()
 
 
