@@ -95,14 +95,14 @@ async def deliver(request: Request, services: Services, offered: Offer, selectio
     """The selected part of a file as an answer."""
     file, headers = offered.file, dict(offered.headers)
     if selection.status == 304:
-        return _headless(
+        return headless(
             304, {name: headers[name] for name in headers if name not in ("Content-Type", "Content-Disposition")}
         )
     headers["Content-Length"] = str(selection.stop - selection.start)
     if selection.status == 206:
         headers["Content-Range"] = f"bytes {selection.start}-{selection.stop - 1}/{file.length}"
     if request.method == "HEAD":
-        return _headless(selection.status, headers)
+        return headless(selection.status, headers)
     services.require_platform()
     if file.needs_measuring(selection.start):
         measured = await services.measure(file.plan, request)
@@ -133,7 +133,8 @@ def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
     return headers
 
 
-def _headless(status: int, headers: dict[str, str]) -> Response:
+def headless(status: int, headers: dict[str, str]) -> Response:
+    """The header fields of an answer without its body, and with no Content-Length but a given one."""
     response = Headless(status_code=status)
     response.raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return response

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from service.api.bodies import read_body
 from service.api.documentation import SPEC_BODY, plan_answer, problems, statistics_answer
-from service.api.downloads import kept_for_ever
+from service.api.downloads import headless, kept_for_ever
 from service.api.negotiation import JSON, require_json
 from service.api.options import FileOptions, FileQuery, OnceOnly, Permalink, SpecQuery
 from service.api.services import Services, Shared
@@ -59,6 +59,7 @@ async def measure_statistics(request: Request, services: Shared, options: SpecQu
     return await _measured(request, services, plan, {})
 
 
+@router.head("/v1/statistics/{permalink}", dependencies=[OnceOnly], include_in_schema=False)
 @router.get(
     "/v1/statistics/{permalink}",
     operation_id="getStatistics",
@@ -85,6 +86,8 @@ def _planned(request: Request, services: Services, raw: bytes, options: FileOpti
 async def _measured(request: Request, services: Services, plan: Plan, headers: dict[str, str]) -> Response:
     services.require_platform()
     request.state.digest = plan.digest
+    if request.method == "HEAD":
+        return headless(200, {"Content-Type": JSON, **headers})
     measured = await services.measure(plan, request)
     content = await services.planned(
         request, len(plan.canonical), lambda: orjson.dumps(statistics_document(plan, measured))
