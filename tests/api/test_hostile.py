@@ -650,7 +650,7 @@ ELSEWHERE: Final[dict[int, list[Callable[..., None]]]] = {
     86: [
         test_cli.test_a_full_disk_is_an_error,
         test_cli.test_a_full_disk_behind_standard_output_is_an_error,
-        test_cli.test_a_killed_generation_leaves_nothing_under_the_name,
+        test_cli.test_what_a_killed_generation_leaves_is_not_under_the_name_and_is_taken_over,
         test_cli.test_a_closed_pipe_ends_generation_quietly,
     ],
 }
