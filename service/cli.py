@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar, get_args
 from urllib.request import ProxyHandler, build_opener
 
@@ -41,6 +41,7 @@ from service.settings import Settings
 from service.spec.fields import DTypeField, Seed
 from service.spec.parsing import read_spec, rule_of
 from service.tables import show_plan, show_statistics
+from service.workers import watch
 
 OPENAPI: Final = Path("openapi/openapi.json")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -129,29 +130,27 @@ def serve(**flags: Any) -> None:
     """Serve HTTP until SIGTERM or Ctrl-C. Every option is an environment variable, too.
 
     Exit status: 143 after SIGTERM and 130 after Ctrl-C, both after running answers had their time; 3 where it could
-    not start.
+    not start, or no worker could.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    settings = _settings(**given)
-    if settings.workers == 1:
-        _serve_alone(settings)
-    else:
-        os.environ.update({f"XAVIER_{name.upper()}": str(value) for name, value in given.items()})
-        _serve_together(settings)
-
-
-def _serve_alone(settings: Settings) -> None:
+    settings = _settings(**{name: value for name, value in flags.items() if value is not None})
     try:
-        uvicorn.Server(uvicorn.Config(create_app(settings), **_server(settings))).run()
+        if settings.workers == 1:
+            _serve_alone(settings)
+        else:
+            _serve_together(settings)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def _serve_alone(settings: Settings) -> None:
+    uvicorn.Server(uvicorn.Config(create_app(settings), **_server(settings))).run()
+
+
 def _serve_together(settings: Settings) -> None:
-    """Several processes on one socket; the workers read the environment, and count into files of one folder."""
-    with TemporaryDirectory(prefix="xavier-metrics-") as folder:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
-        uvicorn.run("service.app:create_app", factory=True, workers=settings.workers, **_server(settings))
+    create_app(settings)  # what is wrong with the settings is said here, and once
+    config = uvicorn.Config(partial(create_app, settings), factory=True, **_server(settings))
+    with config.bind_socket() as listening:
+        watch(config, listening, settings.workers)
 
 
 def _server(settings: Settings) -> dict[str, Any]:

@@ -766,6 +766,16 @@ def test_a_port_in_use_is_an_error(server: Server) -> None:
     assert b"Traceback" not in err
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_setting_that_cannot_be_is_an_error(tmp_path: Path, workers: str) -> None:
+    process = started("serve", "--port", "0", "--workers", workers, XAVIER_API_KEYS_FILE=str(tmp_path / "nowhere"))
+
+    _, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err.count(b"\n")) == (1, 1)
+    assert err.startswith(b"xavier: [Errno 2] ")
+
+
 def test_a_server_says_where_it_listens_and_takes_settings_from_flags_before_the_environment(
     start_server: StartServer,
 ) -> None:
