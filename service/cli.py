@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NoReturn, TypeVar, get_args
 from urllib.request import ProxyHandler, build_opener
 
@@ -40,6 +41,7 @@ from service.settings import Settings
 from service.spec.fields import DTypeField, Seed
 from service.spec.parsing import read_spec, rule_of
 from service.tables import show_plan, show_statistics
+from service.workers import watch
 
 OPENAPI: Final = Path("openapi/openapi.json")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -74,6 +76,7 @@ SPEC: Final = click.argument("spec", type=click.File("rb"))
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    _open_standard_streams()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no part of a file is left
     try:
         sys.exit(cli())  # click ends the process itself, also where a pipe was closed
@@ -81,7 +84,29 @@ def main() -> NoReturn:
         _fail(error)
     except OSError as error:
         click.echo(f"xavier: {error}", err=True)
+        _drop_output()
         sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Close standard output if it takes nothing, lest Python try again at its end, and then exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            sys.stdout.close()
+
+
+def _open_standard_streams() -> None:
+    """Put another stream in the place of each standard one that is closed, lest a file of ours be taken for it.
+
+    Whoever reads or writes there is told so by the system (EBADF); what goes to standard error is lost.
+    """
+    for name, mode, flags in (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, flags)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,29 +130,27 @@ def serve(**flags: Any) -> None:
     """Serve HTTP until SIGTERM or Ctrl-C. Every option is an environment variable, too.
 
     Exit status: 143 after SIGTERM and 130 after Ctrl-C, both after running answers had their time; 3 where it could
-    not start.
+    not start, or no worker could.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    settings = _settings(**given)
-    if settings.workers == 1:
-        _serve_alone(settings)
-    else:
-        os.environ.update({f"XAVIER_{name.upper()}": str(value) for name, value in given.items()})
-        _serve_together(settings)
-
-
-def _serve_alone(settings: Settings) -> None:
+    settings = _settings(**{name: value for name, value in flags.items() if value is not None})
     try:
-        uvicorn.Server(uvicorn.Config(create_app(settings), **_server(settings))).run()
+        if settings.workers == 1:
+            _serve_alone(settings)
+        else:
+            _serve_together(settings)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def _serve_alone(settings: Settings) -> None:
+    uvicorn.Server(uvicorn.Config(create_app(settings), **_server(settings))).run()
+
+
 def _serve_together(settings: Settings) -> None:
-    """Several processes on one socket; the workers read the environment, and count into files of one folder."""
-    with TemporaryDirectory(prefix="xavier-metrics-") as folder:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
-        uvicorn.run("service.app:create_app", factory=True, workers=settings.workers, **_server(settings))
+    create_app(settings)  # what is wrong with the settings is said here, and once
+    config = uvicorn.Config(partial(create_app, settings), factory=True, **_server(settings))
+    with config.bind_socket() as listening:
+        watch(config, listening, settings.workers)
 
 
 def _server(settings: Settings) -> dict[str, Any]:
@@ -232,11 +255,11 @@ def health(url: str | None) -> None:
     """Ask a running server whether it serves weights; exit 0 if so."""
     url = url or f"http://127.0.0.1:{_settings().port}"
     try:
-        with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/readyz", timeout=5):
-            click.echo("ok")
+        build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/readyz", timeout=5).close()
     except (OSError, HTTPException, ValueError) as error:
         click.echo(f"{url}: {error}", err=True)
         sys.exit(1)
+    click.echo("ok")
 
 
 def _settings(**flags: Any) -> Settings:
@@ -279,15 +302,48 @@ def _sink(output: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _renamed(path: Path) -> Iterator[BinaryIO]:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as file:
+    """A file that gets its name when it is whole. What a killed run has left of it is taken over."""
+    part = path.with_name(f".{path.name}.part")
+    with _locked(part) as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+            part.replace(path)
+        except BaseException:
+            if _is_at(file, part):
+                part.unlink()
+            raise
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[BinaryIO]:
+    """An empty file that this run has for itself; another run that has it is waited for.
+
+    A run that ends gives the file its name or removes it, so whoever has waited looks whether it is still there.
+    """
+    while True:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "wb") as file:
+            _lock(file, part)
+            if _is_at(file, part):
+                file.truncate()
+                yield file
+                return
+
+
+def _lock(file: BinaryIO, part: Path) -> None:
+    try:
+        flock(file, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        click.echo(f"xavier: waiting for another run, which is writing {part}", err=True)
+        flock(file, LOCK_EX)
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _with_progress(chunks: Iterator[memoryview], length: int) -> Iterator[memoryview]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 
@@ -23,7 +24,7 @@ import safetensors.numpy
 from click.testing import CliRunner
 
 from service import __version__
-from service.cli import cli
+from service.cli import _renamed, cli
 from tests.api.answers import header_of
 from tests.api.servers import ROOT, Server, environment, request_bytes, wait_for
 from tests.api.specs import EIGHT_GIB, EVERY_LAYER, SMALL, Spec, body, linear, spec, tensor
@@ -31,6 +32,8 @@ from tests.api.test_operations import OTHER_ANSWERS
 from tests.conftest import CommandLine, StartServer
 
 XAVIER = [sys.executable, "-m", "service"]
+BUFFERED = {"PYTHONUNBUFFERED": ""}
+"""As a user's Python is: what could not be written is still there when it ends."""
 
 
 @pytest.fixture
@@ -248,7 +251,8 @@ def test_a_full_disk_is_an_error(xavier: CommandLine, write: Write) -> None:
 def test_a_full_disk_behind_standard_output_is_an_error(write: Write) -> None:
     with Path("/dev/full").open("wb") as full:
         words = [*XAVIER, "generate", str(write(SMALL)), "-o", "-"]
-        outcome = subprocess.run(words, cwd=ROOT, env=environment(), stdout=full, stderr=subprocess.PIPE, check=False)
+        env = environment(BUFFERED)
+        outcome = subprocess.run(words, cwd=ROOT, env=env, stdout=full, stderr=subprocess.PIPE, check=False)
 
     assert outcome.returncode == 1
     assert b"No space left on device" in outcome.stderr
@@ -270,6 +274,48 @@ def test_a_pipe_with_a_name_is_written_and_not_replaced(xavier: CommandLine, wri
     assert fifo.is_fifo()
 
 
+CLOSED = {
+    "a file": ["generate", "spec.json", "-o", "-"],
+    "a table": ["plan", "spec.json"],
+    "a document": ["plan", "spec.json", "--json"],
+    "a word": ["verify", "model.safetensors"],
+    "the version": ["--version"],
+}
+
+
+def closed(streams: str, *words: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """The command line in a folder, with some standard streams closed, as a shell closes them."""
+    command = ["sh", "-c", f'exec "$@" {streams}', "sh", *XAVIER, *words]
+    env = environment(BUFFERED | {"PYTHONPATH": str(ROOT)})
+    return subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def test_who_can_say_nothing_on_a_closed_standard_output_says_so(
+    xavier: CommandLine, write: Write, tmp_path: Path
+) -> None:
+    assert xavier("generate", write(SMALL), "-o", tmp_path / "model.safetensors").code == 0
+
+    for what, words in CLOSED.items():
+        outcome = closed(">&-", *words, folder=tmp_path)
+        assert (outcome.returncode, outcome.stderr) == (1, b"xavier: [Errno 9] Bad file descriptor\n"), what
+
+
+def test_a_closed_standard_input_is_an_error(tmp_path: Path) -> None:
+    outcome = closed("<&-", "plan", "-", folder=tmp_path)
+
+    assert (outcome.returncode, outcome.stderr) == (1, b"xavier: [Errno 9] Bad file descriptor\n")
+
+
+def test_a_file_is_written_without_any_standard_stream(xavier: CommandLine, write: Write, tmp_path: Path) -> None:
+    write(SMALL)
+
+    wrong = closed("<&- >&- 2>&-", "plan", "nowhere", folder=tmp_path)
+    right = closed("<&- >&- 2>&-", "generate", "spec.json", "-o", "m", folder=tmp_path)
+
+    assert (wrong.returncode, right.returncode) == (2, 0)
+    assert (tmp_path / "m").read_bytes() == xavier("generate", "-", "-o", "-", stdin=body(SMALL)).out
+
+
 @pytest.fixture
 def interruptible(tmp_path: Path, write: Write) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A generation of 8 GiB that has begun to write, and the name that it is for."""
@@ -285,15 +331,87 @@ def interruptible(tmp_path: Path, write: Write) -> Iterator[tuple[subprocess.Pop
             part.unlink()
 
 
-def test_a_killed_generation_leaves_nothing_under_the_name(
-    interruptible: tuple[subprocess.Popen[bytes], Path],
+def test_what_a_killed_generation_leaves_is_not_under_the_name_and_is_taken_over(
+    interruptible: tuple[subprocess.Popen[bytes], Path], xavier: CommandLine
 ) -> None:
     process, output = interruptible
 
     process.kill()
     process.wait(10)
-
     assert not output.exists()
+
+    assert xavier("generate", "-", "-o", output, stdin=body(SMALL)) == (0, b"", "")
+    assert output.read_bytes() == xavier("generate", "-", "-o", "-", stdin=body(SMALL)).out
+    assert sorted(path.name for path in output.parent.iterdir()) == ["model.safetensors", "spec.json"]
+
+
+@pytest.fixture
+def waiting(
+    interruptible: tuple[subprocess.Popen[bytes], Path], tmp_path: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes], Path]]:
+    """A generation of 8 GiB, another one for the same name that waits for it to end, and the name."""
+    first, output = interruptible
+    (tmp_path / "other.json").write_bytes(body(SMALL))
+    with started("generate", tmp_path / "other.json", "-o", output) as second:
+        try:
+            assert second.stderr is not None
+            assert b"waiting for another run" in second.stderr.readline()
+            yield first, second, output
+        finally:
+            second.kill()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["is killed", "gives up"])
+def test_a_generation_waits_until_another_one_for_the_same_name_has_ended(
+    waiting: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes], Path], xavier: CommandLine, how: signal.Signals
+) -> None:
+    first, second, output = waiting
+
+    first.send_signal(how)
+
+    assert second.wait(10) == 0
+    assert output.read_bytes() == xavier("generate", "-", "-o", "-", stdin=body(SMALL)).out
+    assert not list(output.parent.glob(".*.part"))
+
+
+def test_simultaneous_generations_for_the_same_name_all_end_with_a_whole_file(
+    xavier: CommandLine, tmp_path: Path
+) -> None:
+    documents = [body(spec(tensor("w", 1000, 500 + seed), seed=seed)) for seed in range(4)]
+    processes = [started("generate", "-", "-o", tmp_path / "model.safetensors") for _ in documents]
+    with ThreadPoolExecutor(len(documents)) as pool:
+        list(pool.map(lambda process, document: process.communicate(document), processes, documents))
+
+    assert [process.returncode for process in processes] == [0] * len(documents)
+    assert xavier("verify", tmp_path / "model.safetensors").code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_link_in_the_place_of_an_unfinished_file_is_not_followed(
+    xavier: CommandLine, write: Write, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    (tmp_path / ".m.part").symlink_to(precious)
+
+    assert xavier("generate", write(SMALL), "-o", tmp_path / "m").code == 1
+
+    assert precious.read_bytes() == b"precious"
+
+
+def test_an_ended_run_removes_no_file_of_another_one(tmp_path: Path) -> None:
+    part = tmp_path / ".m.part"
+
+    def interrupted_late() -> None:
+        with _renamed(tmp_path / "m"):
+            part.rename(tmp_path / "m")
+            part.write_bytes(b"of another run")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_late()
+
+    assert part.read_bytes() == b"of another run"
 
 
 def test_an_interrupted_generation_leaves_nothing_at_all(
@@ -657,6 +775,16 @@ def test_a_port_in_use_is_an_error(server: Server) -> None:
     assert process.returncode > 0
     assert b"in use" in err
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_setting_that_cannot_be_is_an_error(tmp_path: Path, workers: str) -> None:
+    process = started("serve", "--port", "0", "--workers", workers, XAVIER_API_KEYS_FILE=str(tmp_path / "nowhere"))
+
+    _, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err.count(b"\n")) == (1, 1)
+    assert err.startswith(b"xavier: [Errno 2] ")
 
 
 def test_a_server_says_where_it_listens_and_takes_settings_from_flags_before_the_environment(

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 
 from service.api.problems import RequestRefused
 
-_RANGE: Final = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*", re.ASCII | re.IGNORECASE)
+_RANGE: Final = re.compile(r"([0-9]+)-([0-9]*)|-([0-9]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ def select(method: str, headers: Headers, etag: str, length: int) -> Selection:
         length: bytes of the whole representation.
 
     Raises:
-        RequestRefused: 412, If-Match names another; 416, no such range.
+        RequestRefused: 412, If-Match names another; 416, no such range, or none that can be read.
     """
     if is_known(headers, etag):
         return Selection(304, 0, 0)
-    field = headers.get("range", "")
+    unit, _, ranges = headers.get("range", "").partition("=")
     same = headers.get("if-range", etag).strip() == etag
-    if method != "GET" or not same or not _in_bytes(field):
+    if method != "GET" or not same or unit.strip().lower() != "bytes":
         return Selection(200, 0, length)
-    return _part(field, length)
+    return _part(ranges, length)
 
 
 def is_known(headers: Headers, etag: str) -> bool:
@@ -59,14 +59,18 @@ def _matches(fields: list[str], etag: str, *, weakly: bool) -> bool:
     return "*" in tags or etag in tags or (weakly and f"W/{etag}" in tags)
 
 
-def _in_bytes(field: str) -> bool:
-    return field.partition("=")[0].strip().lower() == "bytes"
+def _part(ranges: str, length: int) -> Selection:
+    """What a list of ranges selects: the one that it has, or the whole if it has several (RFC 9110 section 14.2)."""
+    items = [item for part in ranges.split(",") if (item := part.strip(" \t"))]
+    found = [match for item in items if (match := _RANGE.fullmatch(item))]
+    if not found or len(found) < len(items):
+        raise _unsatisfiable("a range of bytes is like bytes=0-99 or bytes=-100", length)
+    if len(found) > 1:
+        return Selection(200, 0, length)
+    return _single(found[0], length)
 
 
-def _part(field: str, length: int) -> Selection:
-    match = _RANGE.fullmatch(field.strip())
-    if not match:
-        raise _unsatisfiable("one range of bytes at a time, such as bytes=0-99 or bytes=-100", length)
+def _single(match: re.Match[str], length: int) -> Selection:
     first, last, suffix = match.groups()
     if suffix is not None:
         start, stop = length - _bounded(suffix, length), length

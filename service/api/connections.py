@@ -22,6 +22,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api import metrics
+from service.api.observation import REQUEST_ID, request_id_of
 from service.api.problems import MEDIA_TYPE, kind_of, problem, title_of
 from service.formats.safetensors import CHUNK_BYTES
 
@@ -276,7 +277,9 @@ class Connection(HttpToolsProtocol):
         """Take nothing more, and say why: behind the answers that are on their way there is no place for it."""
         self._refused, self._received = True, 0
         metrics.REFUSALS.labels(kind_of(title_of(refusal.status))).inc()
-        _log.info("refused", extra={"fields": {"status": refusal.status, "reason": refusal.detail}})
+        request_id = request_id_of({"headers": []} if self._stage is Stage.NOTHING else {**self.scope})
+        told = {"request_id": request_id, "status": refusal.status, "reason": refusal.detail}
+        _log.info("refused", extra={"fields": told})
         if self._deadline is not None:
             self._deadline.cancel()
         if self.transport.is_closing():
@@ -286,7 +289,7 @@ class Connection(HttpToolsProtocol):
             last.keep_alive = False
             return
         if self._stage is not Stage.BODY or not self.cycle.response_complete:
-            self.transport.write(_answer(refusal, self.server_state.default_headers))
+            self.transport.write(_answer(refusal, request_id, self.server_state.default_headers))
         self._linger()
 
     def _last_answer(self) -> RequestResponseCycle | None:
@@ -348,7 +351,7 @@ def _has_left(transport: asyncio.Transport) -> bool:
     return False
 
 
-def _answer(refusal: Refusal, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+def _answer(refusal: Refusal, request_id: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
     """A problem document with its head, as it goes over the wire."""
     title = title_of(refusal.status)
     content = json.dumps(problem(refusal.status, kind_of(title), title, refusal.detail)).encode()
@@ -357,6 +360,7 @@ def _answer(refusal: Refusal, default_headers: list[tuple[bytes, bytes]]) -> byt
         "content-length": str(len(content)),
         "cache-control": "no-store",
         "connection": "close",
+        REQUEST_ID.lower(): request_id,
     }
     if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
         fields["retry-after"] = str(RETRY_AFTER)

@@ -128,7 +128,7 @@ def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
 
 
 def headless(status: int, headers: dict[str, str]) -> Response:
-    """An answer of header fields alone."""
+    """The header fields of an answer without its body, and with no Content-Length but a given one."""
     response = Headless(status_code=status)
     response.raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return response

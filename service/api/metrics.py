@@ -1,59 +1,108 @@
-"""Counters and gauges of this process, in the Prometheus text format; of all workers where there are several.
+"""Counters and gauges in the Prometheus text format, summed over all workers where there are several.
 
-With several workers `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported; `xavier serve` does so.
+Each process counts in its own memory, and nothing of it is ever kept in a file: a full disk stops no count, and no
+count stops the service. Workers tell each other what they have counted through the process that has started them.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    disable_created_metrics,
+    values,
+)
 from prometheus_client import generate_latest as written
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.samples import Sample
 from starlette.responses import Response
 
-REQUESTS: Final = Counter("xavier_requests", "Requests answered.", ["method", "route", "status"])
+values.ValueClass = values.MutexValue  # also where the environment asks for mapped files, whose disk may fill up
+disable_created_metrics()  # type: ignore[no-untyped-call]  # sums of times mean nothing; the client has no types here
+
+OURS: Final = CollectorRegistry()
+REQUESTS: Final = Counter("xavier_requests", "Requests answered.", ["method", "route", "status"], registry=OURS)
 SECONDS: Final = Histogram(
     "xavier_request_duration_seconds",
     "From the header of a request to the last byte of its answer.",
     ["route"],
     buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300),
+    registry=OURS,
 )
-SENT: Final = Counter("xavier_sent_bytes", "Bytes of answers handed to connections.")
-DRAWN: Final = Counter("xavier_drawn_bytes", "Bytes of weights drawn for answers and statistics.")
-STREAMS: Final = Gauge("xavier_streams_active", "Answers that draw now.", multiprocess_mode="livesum")
-QUEUE: Final = Gauge("xavier_streams_waiting", "Answers that wait for a place to draw.", multiprocess_mode="livesum")
-PLANS: Final = Gauge("xavier_plans_active", "Requests that are planned now.", multiprocess_mode="livesum")
-PLANS_QUEUE: Final = Gauge("xavier_plans_waiting", "Requests that wait to be planned.", multiprocess_mode="livesum")
-ABORTED: Final = Counter("xavier_aborted", "Answers that were not taken to the end.", ["route"])
-REFUSALS: Final = Counter("xavier_refusals", "Requests refused, by the kind of problem.", ["reason"])
+SENT: Final = Counter("xavier_sent_bytes", "Bytes of answers handed to connections.", registry=OURS)
+DRAWN: Final = Counter("xavier_drawn_bytes", "Bytes of weights drawn for answers and statistics.", registry=OURS)
+STREAMS: Final = Gauge("xavier_streams_active", "Answers that draw now.", registry=OURS)
+QUEUE: Final = Gauge("xavier_streams_waiting", "Answers that wait for a place to draw.", registry=OURS)
+ABORTED: Final = Counter("xavier_aborted", "Answers that were not taken to the end.", ["route"], registry=OURS)
+REFUSALS: Final = Counter("xavier_refusals", "Requests refused, by the kind of problem.", ["reason"], registry=OURS)
+PLANS: Final = Gauge("xavier_plans_active", "Requests that are planned now.", registry=OURS)
+PLANS_QUEUE: Final = Gauge("xavier_plans_waiting", "Requests that wait to be planned.", registry=OURS)
 UNSHARED: Final = Counter(
-    "xavier_budget_storage_failures", "Times that Redis did not answer, so that a process counted budgets by itself."
+    "xavier_budget_storage_failures",
+    "Times that Redis did not answer, so that a process counted budgets by itself.",
+    registry=OURS,
 )
 
+Key = tuple[str, str, tuple[tuple[str, str], ...]]
+"""The name of a family, the name of a sample of it, and the sample's labels."""
+Counts = Mapping[Key, float]
+
+others: Counts | None = None
+"""What the other workers have counted, as this process was last told; None where it serves alone."""
 router = APIRouter()
 
 
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics() -> Response:
-    """Everything above, and what the Prometheus client says of the process."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the client has no types here
-    return Response(written(registry), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
+    """Everything above, and of a process that serves alone also what the Prometheus client says of it."""
+    content = written(OURS) + written(REGISTRY) if others is None else written(_Together(others))
+    return Response(content, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """A worker that was killed left its gauges as they stood; what it counted stays."""
-    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
-        try:
-            os.kill(pid, 0)  # asks whether it is there
-        except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another worker was quicker
-                mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the client has no types here
+def counted() -> Counts:
+    """What this process has counted."""
+    return {
+        (family.name, sample.name, tuple(sample.labels.items())): sample.value
+        for family in OURS.collect()
+        for sample in family.samples
+    }
+
+
+def lasting(counts: Counts) -> Counts:
+    """What stays of some counts when their process has ended: all but gauges."""
+    gauges = {family.name for family in OURS.collect() if family.type == "gauge"}
+    return {key: value for key, value in counts.items() if key[0] not in gauges}
+
+
+def summed(*counts: Counts) -> Counts:
+    """The sums of the counts of several processes."""
+    total: defaultdict[Key, float] = defaultdict(float)
+    for key, value in chain.from_iterable(each.items() for each in counts):
+        total[key] += value
+    return total
+
+
+class _Together:
+    """Our metrics with the sums of this process and of others."""
+
+    def __init__(self, of_others: Counts) -> None:
+        self._counts = summed(counted(), of_others)
+
+    def collect(self) -> Iterator[Metric]:
+        for family in OURS.collect():
+            family.samples = [
+                Sample(name, dict(labels), value)
+                for (of, name, labels), value in self._counts.items()
+                if of == family.name
+            ]
+            yield family

@@ -7,6 +7,7 @@ from math import isnan
 from typing import Final
 
 from fastapi import Depends, Request
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.problems import RequestRefused
@@ -28,7 +29,9 @@ JsonOnly: Final = Depends(_require_json)
 
 
 class HeadAsGet:
-    """HEAD is GET without content (RFC 9110 section 9.3.2), which uvicorn leaves out; files have a HEAD of their own.
+    """HEAD is GET without content (RFC 9110 section 9.3.2), which uvicorn leaves out.
+
+    Routes whose content is drawn have a HEAD of their own, which draws nothing.
 
     Args:
         app: what is behind it.
@@ -38,10 +41,16 @@ class HeadAsGet:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass HEAD on as GET."""
-        if scope["type"] == "http" and scope["method"] == "HEAD" and not scope["path"].endswith(".safetensors"):
+        """Pass HEAD on, as GET where no route takes it."""
+        if scope["type"] == "http" and scope["method"] == "HEAD" and not _is_routed(scope):
             scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send)
+
+
+def _is_routed(scope: Scope) -> bool:
+    """Whether a route takes a request with its method."""
+    routes: Sequence[BaseRoute] = scope["app"].routes
+    return any(route.matches({**scope})[0] is Match.FULL for route in routes)
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:

@@ -27,6 +27,15 @@ _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger("xavier.requests")
 
 
+def request_id_of(scope: Scope) -> str:
+    """The id of a request: the caller's where it is usable, or else one made when it is first asked for."""
+    state = scope.setdefault("state", {})
+    if "request_id" not in state:
+        asked = Headers(scope=scope).get(REQUEST_ID, "")
+        state["request_id"] = asked if _USABLE_ID.fullmatch(asked) else uuid4().hex
+    return str(state["request_id"])
+
+
 @dataclass
 class _Answer:
     """What is known of an answer so far."""
@@ -55,9 +64,7 @@ class Observation:
         """Pass a request on, and tell how it went."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        asked = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = asked if _USABLE_ID.fullmatch(asked) else uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id = request_id_of(scope)
         answer, begun = _Answer(), perf_counter()
 
         async def watched(message: Message) -> None:

@@ -9,7 +9,7 @@ from service.api.bodies import read_body
 from service.api.conditionals import is_known
 from service.api.documentation import SPEC_BODY, plan_answer, problems, statistics_answer
 from service.api.downloads import FOR_AN_HOUR, headless, kept
-from service.api.negotiation import require_json
+from service.api.negotiation import JSON, require_json
 from service.api.options import FileQuery, OnceOnly, Permalink, SpecQuery
 from service.api.services import Services, Shared
 from service.api.sources import linked, posted
@@ -54,6 +54,7 @@ async def measure_statistics(request: Request, services: Shared, options: SpecQu
     return await _measured(request, services, await services.plan(request, posted(raw), options), {})
 
 
+@router.head("/v1/statistics/{permalink}", dependencies=[OnceOnly], include_in_schema=False)
 @router.get(
     "/v1/statistics/{permalink}",
     operation_id="getStatistics",
@@ -74,5 +75,7 @@ async def get_statistics(request: Request, services: Shared, permalink: Permalin
 
 async def _measured(request: Request, services: Services, plan: Plan, headers: dict[str, str]) -> Response:
     services.require_platform()
+    if request.method == "HEAD":
+        return headless(200, {"Content-Type": JSON, **headers})
     measured = await services.measure(plan, request)
     return await services.document(request, len(plan.tensors), statistics_json(plan, measured), headers)

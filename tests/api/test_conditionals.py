@@ -57,6 +57,7 @@ SATISFIABLE = {
     f"bytes={5:030}-{6:030}": slice(5, 7),
     "Bytes=0-9": slice(0, 10),
     "bytes= 0-9": slice(0, 10),
+    "bytes=,0-9 ,": slice(0, 10),  # empty elements of a list do not count (RFC 9110 section 5.6.1)
 }
 UNSATISFIABLE = [
     "bytes={n}-",
@@ -76,12 +77,15 @@ UNSATISFIABLE = [
     "bytes=+1-2",
     "bytes=0x1-2",
     "bytes=1.0-2",
-    "bytes=0-1,3-4",
-    "bytes=0-0,0-0",
-    "bytes=0-," + "1-2," * 1000,
-    "bytes=-1,-2",
+    "bytes=,",
+    "bytes=0-1;3-4",
+    "bytes=0-1 3-4",
+    "bytes=0-1,a-b",
+    "bytes=0-1,bytes=3-4",
+    "bytes=0-," + "1-2," * 1000 + "-",
     "bytes=\u00b2-\u00b3",
 ]
+SEVERAL = ["bytes=0-1,5-6", "bytes=0-0, 0-0", "bytes=-1,-2", "bytes=0-1,{n}-", "bytes=0-," + "1-2," * 1000]
 IGNORED = ["items=0-5", "bytes 0-5", "0-5", "", "byte=0-5", "seconds=1-2,4-5"]
 
 
@@ -115,6 +119,14 @@ def test_an_unsatisfiable_range_is_refused_with_the_length(client: httpx.Client,
 
     assert_problem(answer, 416, "range-not-satisfiable")
     assert answer.headers["content-range"] == f"bytes */{n}"
+
+
+@pytest.mark.parametrize("field", SEVERAL, ids=[field[:40] for field in SEVERAL])
+def test_who_asks_for_several_ranges_gets_the_whole(client: httpx.Client, file: Resource, field: str) -> None:
+    answer = client.get(file.path, headers=[(b"Range", filled(field, len(file.bytes)))])
+
+    assert (answer.status_code, answer.content) == (200, file.bytes)
+    assert "content-range" not in answer.headers
 
 
 @pytest.mark.parametrize("field", IGNORED)

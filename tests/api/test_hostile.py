@@ -273,8 +273,8 @@ FIELDS: Final = [
         }.items()
     ),
     Row(48, "an unknown unit", get(Range="items=0-5"), 200, part=slice(None)),
-    Row(49, "two ranges", get(Range="bytes=0-0,5-6"), 416),
-    Row(49, "thousands of overlapping ranges", get(Range="bytes=" + "0-9," * 7000), 416),
+    Row(49, "two ranges", get(Range="bytes=0-0,5-6"), 200, part=slice(None)),
+    Row(49, "thousands of overlapping ranges", get(Range="bytes=" + "0-9," * 7000), 200, part=slice(None)),
     Row(50, "a range by HEAD", get(method="HEAD", Range="bytes=0-3"), 200, "", {"content-length": "$LENGTH"}),
     Row(50, "a range by POST", post(SMALL, "/v1/weights", Range="bytes=0-3"), 200, part=slice(None)),
     Row(51, "If-Range with the tag", get(Range="bytes=0-3", If_Range="$ETAG"), 206, part=slice(0, 4)),
@@ -657,7 +657,7 @@ ELSEWHERE: Final[dict[int, list[Callable[..., None]]]] = {
     86: [
         test_cli.test_a_full_disk_is_an_error,
         test_cli.test_a_full_disk_behind_standard_output_is_an_error,
-        test_cli.test_a_killed_generation_leaves_nothing_under_the_name,
+        test_cli.test_what_a_killed_generation_leaves_is_not_under_the_name_and_is_taken_over,
         test_cli.test_a_closed_pipe_ends_generation_quietly,
     ],
 }

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tests.api.servers import Server, request_bytes, running_server, wait_for
+from tests.api.servers import Server, drain, request_bytes, running_server, wait_for
 from tests.api.specs import EIGHT_GIB, SMALL, body, linear, spec
-from tests.api.test_hostile import HOST, answer_to, get, packed, post, raw
+from tests.api.test_hostile import HOST, answer_to, get, packed, post, raw, whole
+from tests.conftest import StartServer
 
 KEY, WRONG_KEY, NAME = "key-that-nobody-may-read", "wrong-key-that-nobody-may-read", "name-that-nobody-may-read"
 SECRET = spec(linear(NAME))
@@ -158,17 +160,74 @@ def test_what_is_refused_before_it_is_a_request_is_told_without_its_text(logging
         return [line for line in lines(logging) if line["logger"] == "xavier.connections"]
 
     before = len(refusals())
-    for sent, status in (
-        (f"GET /{NAME} HTTP/1.1\r\n{NAME}\r\n\r\n".encode(), 400),
-        (get("/" + NAME * 1000), 414),
-        (get("/", **{NAME: NAME * 2000}), 431),
-        (NAME.upper().encode(), 501),
-        (get("/" + NAME)[:-2], 408),
-    ):
-        assert answer_to(logging, sent).status_code == status
+    answers = [
+        answer_to(logging, sent)
+        for sent in (
+            f"GET /{NAME} HTTP/1.1\r\n{NAME}\r\n\r\n".encode(),
+            get("/" + NAME * 1000),
+            get("/", **{NAME: NAME * 2000}),
+            NAME.upper().encode(),
+            get("/" + NAME)[:-2],
+        )
+    ]
 
-    assert [line["status"] for line in refusals()[before:]] == [400, 414, 431, 501, 408]
+    assert [answer.status_code for answer in answers] == [400, 414, 431, 501, 408]
+    assert [(line["status"], line["request_id"]) for line in refusals()[before:]] == [
+        (answer.status_code, answer.headers["x-request-id"]) for answer in answers
+    ]
     assert all(line["reason"] for line in refusals())
+
+
+REFUSED: dict[str, tuple[Callable[..., bytes], int]] = {
+    # what is refused behind a field that has been read
+    "a field that is none": (lambda **fields: get("/livez", **fields, X="x")[:-2] + b"x\r\n\r\n", 400),
+    "two Hosts": (lambda **fields: get("/livez", **fields, Host="b"), 400),
+    "a header that stops": (lambda **fields: get("/livez", **fields, X="x")[:-2], 408),
+    "a body that stops": (lambda **fields: post(SMALL, **fields)[:-1], 408),
+    "a length that is too large": (lambda **fields: post(b"", **fields, Content_Length="99999999"), 413),
+    "a body that is too large": (lambda **fields: post(b" " * (5 << 20), **fields), 413),
+    "an expectation": (lambda **fields: get("/livez", **fields, Expect="a-miracle"), 417),
+    "long fields": (lambda **fields: get("/livez", **fields, X="x" * 99_999), 431),
+    "an unknown coding": (lambda **fields: get("/livez", **fields, Transfer_Encoding="br"), 501),
+}
+
+
+@pytest.mark.parametrize(("request_", "status"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_has_the_id_of_the_request_as_far_as_it_was_read(
+    logging: Server, request_: Callable[..., bytes], status: int
+) -> None:
+    asked = f"refused-{uuid4().hex}"
+    answer = answer_to(logging, keyed(request_(X_Request_Id=asked)))
+    made = answer_to(logging, keyed(request_(X_Request_Id="not usable"))).headers["x-request-id"]
+
+    assert (answer.status_code, answer.headers["x-request-id"]) == (status, asked)
+    assert re.fullmatch("[0-9a-f]{32}", made)
+    for request_id in (asked, made):
+        told = {(line["message"], line["status"]) for line in lines(logging) if line.get("request_id") == request_id}
+        assert ("refused", status) in told
+
+
+def test_a_refusal_has_not_the_id_of_the_request_before_it(logging: Server) -> None:
+    with logging.connect() as connection:
+        connection.sendall(request_bytes("GET", "/livez", X_Request_Id="the-first-one"))
+        first = bytearray()
+        while not first.endswith(b'{"status":"ok"}'):
+            first += connection.recv(1 << 16)
+        connection.sendall(b"\0")
+        answer = whole(drain(connection))
+
+    assert b"x-request-id: the-first-one\r\n" in first
+    assert answer.status_code == 400
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_who_finds_no_place_is_told_an_id(start_server: StartServer) -> None:
+    server = start_server("--max-connections", "1")
+    with server.connect():
+        answer = answer_to(server, b"")
+
+    assert answer.status_code == 503
+    assert line_of(server, answer.headers["x-request-id"])["status"] == 503
 
 
 def test_no_key_no_specification_and_no_address_is_ever_logged(logging: Server) -> None:

@@ -1,13 +1,19 @@
-"""What is acceptable to the caller (Accept), and what is acceptable to us (Content-Type, Content-Encoding)."""
+"""What is acceptable to the caller (Accept, HEAD), and what is acceptable to us (Content-Type, Content-Encoding)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
+from fastapi.routing import iter_route_contexts
 
+from service.app import create_app
+from service.settings import Settings
 from tests.api.answers import Contract, assert_problem
-from tests.api.servers import Server, request_bytes
-from tests.api.specs import SMALL, body
+from tests.api.servers import Server, request_bytes, running_server
+from tests.api.specs import FORTY_GB, SMALL, body
+from tests.api.test_hostile import answer_to, counted, get, packed
 
 FILE, JSON = "application/octet-stream", "application/json"
 
@@ -136,6 +142,40 @@ def test_fields_that_are_not_ascii_are_no_defects(server: Server) -> None:
         request = request_bytes("GET", "/v1/layers", Connection="close")
         answer = server.exchange(request.replace(b"\r\n\r\n", b"\r\n" + name + b": \xff\xfe\r\n\r\n"))
         assert answer.split()[1] in (b"200", b"406")
+
+
+ROUTES = sorted({str(context.path) for context in iter_route_contexts(create_app(Settings()).routes)})
+OF_GET_ALONE = {"/v1/statistics/{permalink}": {"content-length"}}
+"""What of GET's header is known only when its content is drawn."""
+
+
+@pytest.fixture(scope="module")
+def headed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that nobody else asks for anything."""
+    with running_server(tmp_path_factory.mktemp("headed") / "log") as server:
+        yield server
+
+
+def address(route: str, permalink: str) -> str:
+    """An address of a route."""
+    return "/docs/assets/swagger-ui.css" if route == "/docs/assets" else route.format(permalink=permalink)
+
+
+@pytest.mark.parametrize("query", ["", "?statistics=measured"])
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_head_of_any_route_draws_nothing_and_is_that_of_get(headed: Server, route: str, query: str) -> None:
+    small, large = (address(route, packed(body(document)).split("/")[3]) + query for document in (SMALL, FORTY_GB))
+    drawn = counted(headed, "xavier_drawn_bytes_total")
+    head, of_large = (answer_to(headed, get(path, "HEAD")) for path in (small, large))
+    assert counted(headed, "xavier_drawn_bytes_total") == drawn
+
+    whole = answer_to(headed, get(small))
+
+    own = {"date", "x-request-id", *({"content-length"} if route == "/metrics" else ())}
+    assert (head.status_code, of_large.status_code) == (whole.status_code, whole.status_code)
+    assert head.headers.keys() <= whole.headers.keys()
+    assert whole.headers.keys() - head.headers.keys() <= OF_GET_ALONE.get(route, set())
+    assert all(value == whole.headers[name] for name, value in head.headers.items() if name not in own)
 
 
 CONTENT_TYPES: dict[str | None, int] = {
