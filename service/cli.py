@@ -197,7 +197,7 @@ def statistics(spec: BinaryIO, seed: int | None, dtype: str | None, as_json: boo
 def verify(file: Path, spec: BinaryIO | None) -> None:
     """Draw FILE again and say which tensor differs, and where first."""
     stored = open_stored(file)
-    planned = _plan(spec, None, None).tensors if spec else planned_by_metadata(stored)
+    planned = _plan(spec, None, None).tensors if spec else planned_by_metadata(stored, _settings().limits)
     differing: dict[str, str] = {}
     with _pool() as pool:
         for difference in pool.ordered(map(Task, comparisons(stored, planned))):

@@ -6,6 +6,7 @@ The file says itself how its tensors came about (the metadata key `xavier`); a s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from service.errors import InvalidFile, XavierError
 from service.formats.laws import MOST_AXES, covers, read_law
+from service.initializers.combined import summed
 from service.initializers.distributions import Distribution
 from service.initializers.fans import Fans
 from service.limits import Limits
@@ -34,6 +36,8 @@ from service.stream.dtypes import DType, widen
 COMPARED_ELEMENTS: Final = 1 << 19
 MOST_ELEMENTS: Final = 1 << 63
 """Elements that indices can count."""
+TWO_BIASES: Final = re.compile(r"(?s).*bias_ih_l[0-9]+(_reverse)?")
+"""The canonical names of what is one bias in Keras, and two in PyTorch."""
 
 
 Axes = Annotated[tuple[Size, ...], Field(strict=False)]
@@ -125,8 +129,12 @@ def open_stored(path: Path) -> StoredFile:
     return StoredFile(path, tuple(in_order), metadata.get("xavier"))
 
 
-def planned_by_metadata(file: StoredFile) -> tuple[TensorPlan, ...]:
+def planned_by_metadata(file: StoredFile, limits: Limits | None = None) -> tuple[TensorPlan, ...]:
     """The tensors that a file's own metadata promises.
+
+    Args:
+        file: the file.
+        limits: how large a tensor may be that must be drawn whole; the defaults where None.
 
     Raises:
         InvalidFile: it has no metadata of ours, or of another stream version, or metadata that means nothing.
@@ -136,7 +144,11 @@ def planned_by_metadata(file: StoredFile) -> tuple[TensorPlan, ...]:
     try:
         described = Description.model_validate(read_document(file.metadata.encode()))
         stored = {tensor.name: tensor for tensor in file.tensors}
-        return tuple(_planned(stored.get(name), name, how, described.seed) for name, how in described.tensors.items())
+        planned = [_planned(stored.get(name), name, how, described.seed) for name, how in described.tensors.items()]
+        for tensor in planned:
+            if tensor.name in stored:
+                _check_parameter(tensor.parameter, stored[tensor.name].shape, limits or Limits())
+        return tuple(planned)
     except (XavierError, ValueError, OverflowError) as error:
         raise InvalidFile(f"the metadata of {file.path} cannot be used: {error!r}") from None
 
@@ -165,26 +177,39 @@ def _planned(tensor: StoredTensor | None, name: str, described: TensorDescriptio
     fans = None
     if described.fan_in is not None and described.fan_out is not None:
         fans = Fans(described.fan_in, described.fan_out)
+    canonical_name = described.canonical_name or name
     arrangement = _arrangement(described, shape)
-    canonical_shape = shape if arrangement is None else arrangement.view
-    law = law_of(described.initializer, fans) if described.distribution is None else read_law(described.distribution)
-    if tensor:
-        _check_arrangement(arrangement, shape)
-        _check_law(law, prod(canonical_shape), dtype)
     parameter = Parameter(
         suffix="",
         output_suffix="",
-        canonical_shape=canonical_shape,
+        canonical_shape=shape if arrangement is None else arrangement.view,
         arrangement=arrangement,
         dtype=dtype,
         fans=fans,
         rule=None,
         role=None,
         initializer=described.initializer,
-        distribution=law,
+        distribution=_law(described, fans, is_sum=_is_sum(name, canonical_name, shape)),
         pointer="",
     )
-    return TensorPlan(name, described.canonical_name or name, seed, parameter)
+    return TensorPlan(name, canonical_name, seed, parameter)
+
+
+def _law(described: TensorDescription, fans: Fans | None, *, is_sum: bool) -> Distribution:
+    if described.distribution is not None:
+        return read_law(described.distribution)
+    law = law_of(described.initializer, fans)
+    return summed(law, law, ("", "")) if is_sum else law
+
+
+def _is_sum(name: str, canonical_name: str, shape: Sequence[int]) -> bool:
+    """Whether a tensor is Keras' bias of an RNN or LSTM, the sum of two; that of a GRU has both, and rank 2."""
+    return name.endswith("bias") and len(shape) == 1 and TWO_BIASES.fullmatch(canonical_name) is not None
+
+
+def _check_parameter(parameter: Parameter, shape: Sequence[int], limits: Limits) -> None:
+    _check_arrangement(parameter.arrangement, tuple(shape))
+    _check_law(parameter.distribution, prod(parameter.canonical_shape), parameter.dtype, limits)
 
 
 def _arrangement(described: TensorDescription, shape: tuple[int, ...]) -> Arrangement | None:
@@ -214,10 +239,10 @@ def _check_arrangement(arrangement: Arrangement | None, shape: tuple[int, ...]) 
         raise ValueError(f"an arrangement orders {len(order)} places of {view[0]}")
 
 
-def _check_law(law: Distribution, elements: int, dtype: DType) -> None:
+def _check_law(law: Distribution, elements: int, dtype: DType, limits: Limits) -> None:
     if not covers(law, elements):
         raise ValueError(f"a distribution is not that of a tensor of {elements} elements")
-    if law.held > Limits().whole_elements:
+    if law.held > limits.whole_elements:
         raise ValueError(f"a tensor would have to be drawn whole: {law.held} elements")
     if not law.fits(dtype):
         raise ValueError(f"a distribution overflows {dtype}")
