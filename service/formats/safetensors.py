@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.analysis.statistics import Summary, expected
+from service.analysis.statistics import Summary, expected, misstated
 from service.errors import Excess, LimitExceeded
 from service.formats.laws import law_document
 from service.initializers.distributions import Constant, Normal, TruncatedNormal, Uniform
@@ -101,6 +101,8 @@ class SafetensorsFile:
         bytes_depend_on = sha256(self.header if self._measured is None else self._unmeasured().header)
         for segment in self.segments:
             bytes_depend_on.update(_draw_parameters(segment.tensor))
+            if self.statistics == "measured" and misstated(segment.tensor):
+                bytes_depend_on.update(b"measured exactly")
         return bytes_depend_on.hexdigest()
 
     def needs_measuring(self, start: int) -> bool:

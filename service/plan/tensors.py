@@ -16,6 +16,7 @@ from service.initializers.distributions import Constant, Distribution
 from service.initializers.fans import Fans, Shape
 from service.plan.arrangement import Arrangement
 from service.plan.role import Role, Rule
+from service.plan.rounding import rounding_warnings
 from service.spec.canonical import digest_of, encode_permalink
 from service.spec.initializers import AnyInitializer
 from service.spec.model import ModelSpec
@@ -158,6 +159,7 @@ class Plan:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """Names that are different here, yet may not be to a file system or a reader."""
+        """Names that may not be different to a file system or a reader, and values that rounding loses."""
         uses = Counter(unicodedata.normalize("NFC", tensor.name) for tensor in self.tensors)
-        return tuple(f"{name!r} stands {n} times after Unicode normalisation" for name, n in uses.items() if n > 1)
+        alike = (f"{name!r} stands {n} times after Unicode normalisation" for name, n in uses.items() if n > 1)
+        return (*alike, *rounding_warnings(self.tensors))
