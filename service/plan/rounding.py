@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from service.initializers.distributions import stored
+from service.initializers.distributions import WordLaw, stored
+from service.initializers.stored import is_coarse
 from service.stream.dtypes import DType
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ def rounding_warnings(tensors: Iterable[TensorPlan]) -> Iterator[str]:
 
 
 def _losses(parameter: Parameter) -> Iterator[str]:
-    law, std = stored(parameter.distribution, parameter.dtype), parameter.distribution.std
-    if abs(law.std - std) > MOST_CHANGED * std:
-        yield f"the standard deviation {std:.3g} becomes {law.std:.3g}"
-    if law.lost > MOST_LOST * law.nonzero:
-        yield f"{100 * law.lost / law.nonzero:.3g} % of the values other than 0 become 0"
+    law, std = parameter.distribution, parameter.distribution.std
+    if isinstance(law, WordLaw) and not is_coarse(law.mean, std, parameter.dtype):
+        return  # as nearly all, and planning is to stay cheap
+    after = stored(law, parameter.dtype)
+    if abs(after.std - std) > MOST_CHANGED * std:
+        yield f"the standard deviation {std:.3g} becomes {after.std:.3g}"
+    if after.lost > MOST_LOST * after.nonzero:
+        yield f"{100 * after.lost / after.nonzero:.3g} % of the values other than 0 become 0"
 
 
 def _way_out(dtype: DType) -> str:

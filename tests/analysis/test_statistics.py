@@ -156,7 +156,7 @@ def check_measured(plan: Plan) -> None:
     assert abs(Fraction(summary.std) - std) <= TOLERATED * std + Fraction(5e-324)
 
 
-magnitudes = st.tuples(st.floats(1, 10), st.integers(-320, 1)).map(lambda number: float(f"{number[0]}e{number[1]}"))
+magnitudes = st.tuples(st.floats(1, 10), st.integers(-320, 0)).map(lambda number: float(f"{number[0]}e{number[1]}"))
 means = st.one_of(st.just(0.0), magnitudes, magnitudes.map(lambda mean: -mean))
 
 

@@ -19,7 +19,7 @@ from service.initializers.distributions import Constant, Distribution, Normal, T
 from service.initializers.stored import NEGLIGIBLE, EvenWords, hypotenuse, sphere
 from service.initializers.structured import Identity, Orthogonal, Sparse
 from service.initializers.truncated import CutNormal
-from service.stream.dtypes import DType, narrow, widen
+from service.stream.dtypes import DType, widen
 from service.stream.words import WordSource
 
 NARROW: Final = (DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2)
@@ -296,12 +296,3 @@ def test_even_words_stand_in_the_middles_of_equal_shares(count: int, bits: int) 
 @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
 def test_a_hypotenuse_neither_overflows_nor_vanishes(one: float, other: float) -> None:
     assert hypotenuse(one, other) == pytest.approx(np.hypot(one, other), rel=1e-15, abs=1e-320)
-
-
-def test_rounded_values_are_those_that_narrow_gives() -> None:
-    for dtype in NARROW:
-        values = np.array(VALUES[dtype][::7])
-        assert [dtype.nearest(value) for value in values] == values.tolist()
-        beside = (values[np.abs(values) < dtype.largest / 2] * (1 + 2.0**-5)).astype(np.float32)
-        stored = widen(narrow(beside, dtype, np.empty(beside.size, dtype.storage)), dtype)
-        assert [dtype.nearest(value) for value in beside.tolist()] == stored.tolist()
