@@ -14,6 +14,7 @@ from service.initializers.distributions import Array, BaseLaw, Constant, Distrib
 from service.initializers.stored import (
     EvenWords,
     Stored,
+    constant,
     ends,
     hypotenuse,
     is_coarse,
@@ -140,7 +141,9 @@ class Sum(_Pair):
         p = dtype.precision
         between = ends(np.array([one.min, one.max], p.floating) + np.array([other.min, other.max], p.floating), dtype)
         mean, std = one.mean + other.mean, hypotenuse(one.std, other.std)
-        if between[0] == between[1] or not is_coarse(mean, std, dtype):
+        if between[0] == between[1]:
+            return constant(between[0])
+        if not is_coarse(mean, std, dtype):
             return Stored(mean, std, *between, 1.0, 0.0)
         (values, shares), (others, other_shares) = (_values_and_shares(law, dtype) for law in (self.first, self.second))
         sums, of_sums = np.add.outer(values, others), np.multiply.outer(shares, other_shares)

@@ -41,6 +41,7 @@ STD_OF_TRUNCATED: Final = 0.8796256610342398
 NEARLY: Final = 2.0**-10
 """How near to the largest number of a dtype roundings may matter."""
 STORED_KEPT: Final = 1 << 12
+"""Laws in a dtype whose stored numbers are kept."""
 STANDARDS_KEPT: Final = 64
 """Standard laws whose shares are kept, 130 kB each."""
 

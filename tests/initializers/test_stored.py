@@ -118,6 +118,7 @@ LAWS: Final[tuple[Distribution, ...]] = (
     Sum(Normal(0.3, 0.02), Normal(0.3, 0.02), "w", "v"),
     Sum(Uniform(-1.1e-3, 1.1e-3), Uniform(-1.1e-3, 1.1e-3), "w", "v"),
     Sum(Normal(6.0, 1.0), Constant(0.1), "w", "v"),
+    Sum(Constant(1.0), Normal(0.1, 1e-9), "w", "v"),
     Sum(Normal(0.0, 3e-7), Normal(0.0, 3e-7), "w", "v"),
 )
 
@@ -202,7 +203,8 @@ def test_a_symmetric_law_stays_symmetric(scale: float, dtype: DType) -> None:
 
 @each_dtype
 def test_what_rounds_to_zero_is_lost(dtype: DType) -> None:
-    for law in (Normal(0.0, 1e-320), Constant(5e-324), Constant(-5e-324)) if dtype is not DType.F64 else ():
+    dead = Normal(0.0, 1e-320)
+    for law in (dead, Constant(5e-324), Sum(dead, dead, "w", "v")) if dtype is not DType.F64 else ():
         assert law.stored(dtype) == (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
     assert Constant(0.0).stored(dtype) == (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
