@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from service.analysis.statistics import Summary, expected
+from service.analysis.statistics import Summary, expected_as_stored
 from service.formats.documents import file_path
 from service.formats.laws import LAWS
 from service.formats.safetensors import SafetensorsFile
@@ -39,7 +39,7 @@ def show_statistics(plan: Plan, measured: Sequence[Summary]) -> None:
     """A line a tensor: measured beside expected."""
     table = _table("tensor", "dtype", "shape", "mean", "expected", "std", "expected", "min", "max")
     for tensor, found in zip(plan.tensors, measured, strict=True):
-        promised = expected(tensor)
+        promised = expected_as_stored(tensor)
         numbers = (found.mean, promised.mean, found.std, promised.std, found.min, found.max)
         table.add_row(*_names(tensor), *("" if number is None else f"{number:.6g}" for number in numbers))
     _console().print(table)

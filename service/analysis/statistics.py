@@ -3,20 +3,25 @@
 Sums are folded in a fixed order in binary64 and their parts added with `math.fsum`, which rounds once,
 so measured numbers too are the same on every machine, for every chunk size and thread count.
 Tensors are measured in canonical order: every framework's layout has the same statistics.
+
+What is summed are deviations from the mean of the law, which is near that of the values, in units of about its standard
+deviation. Where rounding leaves a single value, all is known of it without sums, which then may be far off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import groupby
-from math import frexp, fsum, sqrt
+from math import frexp, fsum, isfinite, sqrt
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.initializers.distributions import stored
 from service.plan import TensorPlan
 from service.stream.dtypes import widen
 
@@ -56,9 +61,15 @@ class Moments:
 
 
 def expected(tensor: TensorPlan) -> Summary:
-    """What the law of a tensor promises: mean, standard deviation, and the ends that no value can pass."""
+    """What the law of a tensor promises before rounding, as metadata of files has it; rounding may pass the ends."""
     least, greatest = tensor.distribution.reach(tensor.parameter.dtype)
     return Summary(tensor.distribution.mean, tensor.distribution.std, least, greatest)
+
+
+def expected_as_stored(tensor: TensorPlan) -> Summary:
+    """What the law of a tensor promises of the stored values, as answers have it; no value passes the ends."""
+    law = stored(tensor.distribution, tensor.parameter.dtype)
+    return Summary(law.mean, law.std, law.min, law.max)
 
 
 def batches(tensors: Sequence[TensorPlan]) -> Iterator[list[Block]]:
@@ -88,6 +99,42 @@ def summarise(tensors: Sequence[TensorPlan], moments: Iterable[Moments]) -> list
     return summaries
 
 
+def misstated(tensor: TensorPlan) -> bool:
+    """Whether the sums about the expected mean, which once were all there was, misstate a single value.
+
+    Known without drawing, as the ETag of a file with other numbers has to be another one.
+    """
+    value, n = _single_value(tensor), tensor.elements
+    if not n or value is None or value == tensor.distribution.mean:
+        return False
+    deviation = (value - tensor.distribution.mean) / _unit(tensor)
+    square = deviation * deviation
+    if not isfinite(square * n):
+        return True
+    return _about_expected(tensor, _sum_of(deviation, n) / n, _sum_of(square, n) / n) != (value, 0.0)
+
+
+def _sum_of(value: float, n: int) -> float:
+    """The sum of equal values: whole blocks are folded without rounding."""
+    return float(n // BLOCK * BLOCK * Fraction(value) + Fraction(_folded(value, n % BLOCK)))
+
+
+def _folded(value: float, size: int) -> float:
+    """`_fold` of equal values; in each step only a few at the end are not twice as much as in the step before."""
+    if not size:
+        return 0.0
+    last: list[float] = []
+    while size > 1:
+        half, equal = (size + 1) // 2, size - len(last)
+        at = [value, *last]
+        last = [
+            at[max(0, place - equal + 1)] + (at[max(0, place + half - equal + 1)] if place + half < size else 0.0)
+            for place in range(max(equal - half, 0), half)
+        ]
+        value, size = value + value, half
+    return last[0] if last else value
+
+
 def _blocks(tensors: Sequence[TensorPlan]) -> Iterator[Block]:
     for place, tensor in enumerate(tensors):
         for first in range(0, tensor.elements, BLOCK):
@@ -96,12 +143,20 @@ def _blocks(tensors: Sequence[TensorPlan]) -> Iterator[Block]:
 
 def _moments(tensor: TensorPlan, block: Block) -> Moments:
     dtype = tensor.parameter.dtype
-    stored = np.empty(block.count, dtype.storage)
-    tensor.fill_canonical(block.first, stored)
-    values = widen(stored, dtype)
-    deviations = (values.astype(np.float64) - tensor.distribution.mean) / _unit(tensor)
+    drawn = np.empty(block.count, dtype.storage)
+    tensor.fill_canonical(block.first, drawn)
+    values = widen(drawn, dtype)
     least, greatest = float(values.min()) + 0.0, float(values.max()) + 0.0
+    if _single_value(tensor) is not None:
+        return Moments(block.place, 0.0, 0.0, least, greatest)
+    deviations = (values.astype(np.float64) - tensor.distribution.mean) / _unit(tensor)
     return Moments(block.place, _fold(deviations), _fold(deviations * deviations), least, greatest)
+
+
+def _single_value(tensor: TensorPlan) -> float | None:
+    """What every element is, where rounding leaves one value alone."""
+    law = stored(tensor.distribution, tensor.parameter.dtype)
+    return law.min + 0.0 if law.min == law.max else None
 
 
 def _unit(tensor: TensorPlan) -> float:
@@ -121,12 +176,15 @@ def _fold(values: NDArray[Any]) -> float:
 
 
 def _summary(tensor: TensorPlan, parts: Sequence[Moments]) -> Summary:
-    n = tensor.elements
-    deviation = fsum(part.deviation for part in parts) / n
-    variance = fsum(part.squared for part in parts) / n - deviation * deviation
-    return Summary(
-        mean=tensor.distribution.mean + deviation * _unit(tensor),
-        std=sqrt(max(variance, 0.0)) * _unit(tensor),
-        min=min(part.least for part in parts),
-        max=max(part.greatest for part in parts),
-    )
+    n, value = tensor.elements, _single_value(tensor)
+    if value is not None:
+        return Summary(value, 0.0, value, value)
+    deviation, square = fsum(part.deviation for part in parts) / n, fsum(part.squared for part in parts) / n
+    mean, std = _about_expected(tensor, deviation, square)
+    return Summary(mean, std, min(part.least for part in parts), max(part.greatest for part in parts))
+
+
+def _about_expected(tensor: TensorPlan, deviation: float, square: float) -> tuple[float, float]:
+    """Mean and standard deviation, by the mean deviation from what was expected, and its mean square."""
+    std = sqrt(max(square - deviation * deviation, 0.0)) * _unit(tensor)
+    return tensor.distribution.mean + deviation * _unit(tensor), std

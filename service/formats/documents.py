@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.analysis.statistics import Summary, expected
+from service.analysis.statistics import Summary, expected_as_stored
 from service.errors import Excess, LimitExceeded
 from service.formats.laws import law_document
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
@@ -133,7 +133,7 @@ def _names(tensor: TensorPlan) -> Document:
 
 def _statistics(tensor: TensorPlan, measured: Summary | None) -> Document:
     found = {"measured": measured._asdict()} if measured else {}
-    return found | {"expected": expected(tensor)._asdict()}
+    return found | {"expected": expected_as_stored(tensor)._asdict()}
 
 
 def _tensor_plans(file: SafetensorsFile) -> Iterator[Document]:
@@ -163,7 +163,7 @@ def _described(tensor: TensorPlan) -> Document:
         "fans": _counted(parameter.role),
         "initializer": parameter.initializer.model_dump(mode="json"),
         "distribution": law_document(parameter.distribution),
-        "expected": expected(tensor)._asdict(),
+        "expected": expected_as_stored(tensor)._asdict(),
     }
 
 

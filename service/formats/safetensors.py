@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.analysis.statistics import Summary, expected
+from service.analysis.statistics import Summary, expected, misstated
 from service.errors import Excess, LimitExceeded
 from service.formats.etags import etag
 from service.formats.laws import law_document
@@ -43,6 +43,8 @@ DTYPE_ORDER: Final = (DType.F64, DType.F32, DType.BF16, DType.F16, DType.F8_E4M3
 """The reference writer's enumeration of dtypes, descending."""
 SEGMENT_MEMORY: Final = 200
 """Bytes of memory for a segment; generous."""
+MEASURED_EXACTLY: Final = b"measured exactly"
+"""What the ETag has more where measured numbers were wrong in version 0.1."""
 MANY: Final = 100
 """Tensors of one parameter that are worth a look before they are made."""
 LEAST_ENTRY: Final = 54
@@ -68,6 +70,11 @@ class Part(NamedTuple):
     tensor: TensorPlan
     elements: range
     nbytes: int
+
+
+def _one_of_each(tensors: Sequence[TensorPlan]) -> Iterable[TensorPlan]:
+    """A tensor of each parameter."""
+    return {tensor.parameter: tensor for tensor in tensors}.values()
 
 
 def lay_out(plan: Plan) -> tuple[Segment, ...]:
@@ -116,7 +123,9 @@ class SafetensorsFile:
     def etag(self) -> str:
         """A hash over all that the bytes depend on, not over the bytes: 64 hexadecimal digits."""
         header = self.header if self._measured is None else self._unmeasured().header
-        return etag(header, (segment.tensor for segment in self.segments))
+        tensors = [segment.tensor for segment in self.segments]
+        corrected = self.statistics == "measured" and any(map(misstated, _one_of_each(tensors)))
+        return etag(header + MEASURED_EXACTLY if corrected else header, tensors)
 
     @property
     def memory(self) -> int:

@@ -6,6 +6,7 @@ The file says itself how its tensors came about (the metadata key `xavier`); a s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from service.errors import InvalidFile, XavierError
 from service.formats.laws import MOST_AXES, covers, read_law
+from service.initializers.combined import summed
 from service.initializers.distributions import Distribution
 from service.initializers.fans import Fans
 from service.limits import Limits
@@ -34,6 +36,8 @@ from service.stream.dtypes import DType, widen
 COMPARED_ELEMENTS: Final = 1 << 19
 MOST_ELEMENTS: Final = 1 << 63
 """Elements that indices can count."""
+TWO_BIASES: Final = re.compile(r"(?s).*bias_ih_l[0-9]+(_reverse)?")
+"""The canonical names of what is one bias in Keras, and two in PyTorch."""
 
 
 Axes = Annotated[tuple[Annotated[int, Field(ge=0, le=MOST_INTEGER)], ...], Field(strict=False)]
@@ -144,7 +148,10 @@ def planned_by_metadata(file: StoredFile, limits: Limits | None = None) -> tuple
         planned = tuple(
             _planned(stored.get(name), name, how, described.seed) for name, how in described.tensors.items()
         )
-        _check_wholes([tensor.parameter for tensor in planned if tensor.name in stored], limits or Limits())
+        present = [tensor for tensor in planned if tensor.name in stored]
+        for tensor in present:
+            _check_parameter(tensor.parameter, stored[tensor.name].shape)
+        _check_wholes([tensor.parameter for tensor in present], limits or Limits())
     except (XavierError, ValueError, OverflowError) as error:
         raise InvalidFile(f"the metadata of {file.path} cannot be used: {error!r}") from None
     return planned
@@ -174,22 +181,35 @@ def _planned(tensor: StoredTensor | None, name: str, described: TensorDescriptio
     fans = None
     if described.fan_in is not None and described.fan_out is not None:
         fans = Fans(described.fan_in, described.fan_out)
+    canonical_name = described.canonical_name or name
     arrangement = _arrangement(described, shape)
-    canonical_shape = shape if arrangement is None else arrangement.view
-    law = law_of(described.initializer, fans) if described.distribution is None else read_law(described.distribution)
-    if tensor:
-        _check_arrangement(arrangement, shape)
-        _check_law(law, prod(canonical_shape), dtype)
     parameter = Parameter(
-        canonical_shape=canonical_shape,
+        canonical_shape=shape if arrangement is None else arrangement.view,
         arrangement=arrangement,
         dtype=dtype,
         fans=fans,
         rule=None,
         initializer=described.initializer,
-        distribution=law,
+        distribution=_law(described, fans, is_sum=_is_sum(name, canonical_name, shape)),
     )
-    return TensorPlan(name, described.canonical_name or name, seed, parameter)
+    return TensorPlan(name, canonical_name, seed, parameter)
+
+
+def _law(described: TensorDescription, fans: Fans | None, *, is_sum: bool) -> Distribution:
+    if described.distribution is not None:
+        return read_law(described.distribution)
+    law = law_of(described.initializer, fans)
+    return summed(law, law, ("", "")) if is_sum else law
+
+
+def _is_sum(name: str, canonical_name: str, shape: Sequence[int]) -> bool:
+    """Whether a tensor is Keras' bias of an RNN or LSTM, the sum of two; that of a GRU has both, and rank 2."""
+    return name.endswith("bias") and len(shape) == 1 and TWO_BIASES.fullmatch(canonical_name) is not None
+
+
+def _check_parameter(parameter: Parameter, shape: Sequence[int]) -> None:
+    _check_arrangement(parameter.arrangement, tuple(shape))
+    _check_law(parameter.distribution, prod(parameter.canonical_shape), parameter.dtype)
 
 
 def _arrangement(described: TensorDescription, shape: tuple[int, ...]) -> Arrangement | None:

@@ -5,13 +5,30 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import frexp, fsum, ldexp, sqrt
+from math import fsum, sqrt
+from typing import Final
 
 import numpy as np
 
 from service.initializers.distributions import Array, BaseLaw, Constant, Distribution
+from service.initializers.stored import (
+    EvenWords,
+    Stored,
+    constant,
+    ends,
+    hypotenuse,
+    is_coarse,
+    power_of_two,
+    rounded_again,
+    square,
+)
 from service.stream.dtypes import DType, narrow, widen
 from service.stream.words import Elements, Indices, WordSource
+
+EVEN_SHARES: Final = 1 << 12
+"""Into how many shares of words a law is cut, of which one value each stands for all."""
+MOST_VALUES: Final = 1 << 8
+"""Values of each of two laws, at most, of which every pair is added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +45,11 @@ class Stacked(BaseLaw):
 
     @property
     def mean(self) -> float:
-        unit = _unit([law.mean for law in self.laws])
-        return fsum(law.mean / unit for law in self.laws) / len(self.laws) * unit
+        return _mean(self.laws)
 
     @property
     def std(self) -> float:
-        unit = _unit([law.mean for law in self.laws] + [law.std for law in self.laws])
-        mean = self.mean / unit
-        squares = [_square(law.std / unit) + _square(law.mean / unit - mean) for law in self.laws]
-        return sqrt(fsum(squares) / len(self.laws)) * unit
+        return _std(self.laws)
 
     @property
     def held(self) -> int:
@@ -52,6 +65,17 @@ class Stacked(BaseLaw):
     def reach(self, dtype: DType) -> tuple[float, float]:
         least, greatest = zip(*(law.reach(dtype) for law in self.laws), strict=True)
         return min(least), max(greatest)
+
+    def stored(self, dtype: DType) -> Stored:
+        blocks = [law.stored(dtype) for law in self.laws]
+        return Stored(
+            mean=_mean(blocks),
+            std=_std(blocks),
+            min=min(block.min for block in blocks),
+            max=max(block.max for block in blocks),
+            nonzero=fsum(block.nonzero for block in blocks) / len(blocks),
+            lost=fsum(block.lost for block in blocks) / len(blocks),
+        )
 
     def fits(self, dtype: DType) -> bool:
         return all(law.fits(dtype) for law in self.laws)
@@ -119,13 +143,25 @@ class Sum(_Pair):
 
     @property
     def std(self) -> float:
-        unit = _unit([self.first.std, self.second.std])
-        return sqrt(_square(self.first.std / unit) + _square(self.second.std / unit)) * unit
+        return hypotenuse(self.first.std, self.second.std)
 
     def reach(self, dtype: DType) -> tuple[float, float]:
         ends = zip(self.first.reach(dtype), self.second.reach(dtype), strict=True)
         least, greatest = (one + other for one, other in ends)
         return least, greatest
+
+    def stored(self, dtype: DType) -> Stored:
+        one, other = self.first.stored(dtype), self.second.stored(dtype)
+        p = dtype.precision
+        between = ends(np.array([one.min, one.max], p.floating) + np.array([other.min, other.max], p.floating), dtype)
+        mean, std = one.mean + other.mean, hypotenuse(one.std, other.std)
+        if between[0] == between[1]:
+            return constant(between[0])
+        if not is_coarse(mean, std, dtype):
+            return Stored(mean, std, *between, 1.0, 0.0)
+        (values, shares), (others, other_shares) = (_values_and_shares(law, dtype) for law in (self.first, self.second))
+        sums, of_sums = np.add.outer(values, others), np.multiply.outer(shares, other_shares)
+        return rounded_again(sums.reshape(-1), of_sums.reshape(-1), (mean, std), dtype, between)
 
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         indices = np.asarray(elements, np.int64)
@@ -156,6 +192,9 @@ class Joined(_Pair):
     def reach(self, dtype: DType) -> tuple[float, float]:
         return Stacked((self.first, self.second), 1).reach(dtype)
 
+    def stored(self, dtype: DType) -> Stored:
+        return Stacked((self.first, self.second), 1).stored(dtype)
+
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         which, place = np.divmod(np.asarray(elements, np.int64), len(self.order) * self.length)
         block, within = np.divmod(place, self.length)
@@ -165,14 +204,32 @@ class Joined(_Pair):
             out[chosen] = self._drawn(source, indices[chosen], dtype, other=bool(number))
 
 
-def _unit(numbers: Sequence[float]) -> float:
-    """The power of two below the largest of some numbers: dividing by it is exact, and no square overflows."""
-    _, exponent = frexp(max(map(abs, numbers)))
-    return ldexp(1.0, exponent - 1)
+def _mean(blocks: Sequence[Distribution | Stored]) -> float:
+    """The mean of blocks of equal length."""
+    unit = power_of_two([block.mean for block in blocks])
+    return fsum(block.mean / unit for block in blocks) / len(blocks) * unit
 
 
-def _square(number: float) -> float:
-    return number * number  # a power would be libm's
+def _std(blocks: Sequence[Distribution | Stored]) -> float:
+    """The standard deviation of blocks of equal length."""
+    unit = power_of_two([block.mean for block in blocks] + [block.std for block in blocks])
+    mean = _mean(blocks) / unit
+    squares = [square(block.std / unit) + square(block.mean / unit - mean) for block in blocks]
+    return sqrt(fsum(squares) / len(blocks)) * unit
+
+
+def _values_and_shares(law: Distribution, dtype: DType) -> tuple[Array, Array]:
+    """Stored values of a law and the share of each: all but the rarest, or some of very many."""
+    values, counts = np.unique(_drawn_evenly(law, dtype, EVEN_SHARES), return_counts=True)
+    if values.size > MOST_VALUES:
+        values, counts = np.unique(_drawn_evenly(law, dtype, MOST_VALUES), return_counts=True)
+    return values, counts / counts.sum()
+
+
+def _drawn_evenly(law: Distribution, dtype: DType, count: int) -> Array:
+    out = np.empty(count, dtype.storage)
+    law.fill(EvenWords(0, ""), range(count), dtype, out)
+    return widen(out, dtype).astype(np.float64)
 
 
 def stacked(laws: Sequence[Distribution], length: int) -> Distribution:

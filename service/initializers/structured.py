@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.initializers.distributions import Array, BaseLaw, Normal
+from service.initializers.distributions import Array, BaseLaw, Constant, Normal
 from service.initializers.factorisation import TOGETHER, orthogonal_factor
 from service.initializers.fans import Shape
+from service.initializers.stored import Placed, Stored, Unrounded, ends, rounded, sparsely, sphere
 from service.initializers.whole import Whole, check_wanted, kept
 from service.stream.dtypes import DType, narrow
 from service.stream.precision import Precision
@@ -97,6 +98,9 @@ class Identity(_Placed):
     def reach(self, dtype: DType) -> tuple[float, float]:
         return min(self.value, 0.0), max(self.value, 0.0)
 
+    def stored(self, dtype: DType) -> Stored:
+        return sparsely(Constant(self.value).stored(dtype), self._share)
+
     def _values(self, source: WordSource, indices: Indices, p: Precision) -> Array:
         one, other = (_places(indices, self.shape, axis) for axis in self.diagonal)
         there = (one == other) & _at_center(indices, self.shape, self.center)
@@ -129,7 +133,7 @@ class Orthogonal(_Placed):
 
     @property
     def std(self) -> float:
-        return self.gain / sqrt(max(self._sides) * prod(self.shape[axis] for axis, _ in self.center))
+        return self.gain / sqrt(self._longer * prod(self.shape[axis] for axis, _ in self.center))
 
     @property
     def held(self) -> int:
@@ -152,6 +156,18 @@ class Orthogonal(_Placed):
 
     def reach(self, dtype: DType) -> tuple[float, float]:
         return -self.gain, self.gain
+
+    def stored(self, dtype: DType) -> Stored:
+        working = dtype.precision.floating
+        placed = Placed(0.0, self.gain)  # drawn in binary64, and rounded at the very end
+        law = Unrounded(partial(sphere, self._longer), placed, placed, 0.0, self.gain / sqrt(self._longer))
+        elements = rounded(law, dtype, ends(np.array([-self.gain, self.gain], working), dtype))
+        return sparsely(elements, 1 / prod(self.shape[axis] for axis, _ in self.center))
+
+    @property
+    def _longer(self) -> int:
+        """Rows or columns of the matrix, whichever are more."""
+        return max(prod(self.shape[axis] for axis in axes) for axes in (self.row_axes, self._column_axes))
 
     @property
     def _matrix_axes(self) -> Shape:
@@ -315,6 +331,9 @@ class Sparse(BaseLaw):
 
     def reach(self, dtype: DType) -> tuple[float, float]:
         return Normal(0.0, self.std_before).reach(dtype)
+
+    def stored(self, dtype: DType) -> Stored:
+        return sparsely(Normal(0.0, self.std_before).stored(dtype), 1 - self.zeros / self.shape[self.row_axis])
 
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         """See Distribution."""

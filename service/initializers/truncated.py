@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.initializers.distributions import WordLaw
+from service.initializers.distributions import WordLaw, extreme_words, quantile_shares
 from service.initializers.probabilities import KEPT, moments, shares
+from service.initializers.stored import Placed, Shares
 from service.stream.dtypes import DType
 from service.stream.precision import Precision
 from service.stream.truncation import Cut, cut_normal
@@ -62,6 +63,16 @@ class CutNormal(WordLaw):
         least, greatest = _farthest(self.low, self.high, dtype.precision)
         return self.location + least * self.std_before, self.location + greatest * self.std_before
 
+    def _shares(self) -> Shares:
+        return quantile_shares(CutNormal(0.0, 1.0, self.low, self.high), moments(self.low, self.high).mean)
+
+    def _placed(self, p: Precision) -> Placed:  # the values are rounded to the working precision at the very end
+        return Placed(self.mean, self.std_before)
+
+    def _extremes(self, p: Precision) -> NDArray[Any]:
+        values = _extreme_sigmas(self.low, self.high, p) * self.std_before
+        return (values if self.location == 0 else values + self.location).astype(p.floating)
+
     def _values(self, words: Words, p: Precision, out: NDArray[Any]) -> NDArray[Any]:
         return cut_normal(words, _cut(self.low, self.high), self.location, self.std_before, out)
 
@@ -73,7 +84,11 @@ def _cut(low: float, high: float) -> Cut:
 
 def _farthest(low: float, high: float, p: Precision) -> tuple[float, float]:
     """The ends; in the place of an infinite one the value of its extreme word, in units of `std_before`."""
-    limits = np.iinfo(p.signed)
-    words = np.array([limits.min, limits.max], p.signed).view(p.word)
-    least, greatest = cut_normal(words, _cut(low, high), 0.0, 1.0, np.empty(2)).tolist()
+    least, greatest = _extreme_sigmas(low, high, p).tolist()
     return low if isfinite(low) else least, high if isfinite(high) else greatest
+
+
+@lru_cache(KEPT)
+def _extreme_sigmas(low: float, high: float, p: Precision) -> NDArray[np.float64]:
+    """The values of the extreme words, in units of `std_before`."""
+    return cut_normal(extreme_words(p), _cut(low, high), 0.0, 1.0, np.empty(2))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.plan.role import Role, Rule
 from service.plan.roles import STANDARD_NORMAL
+from service.plan.rounding import rounding_warnings
 from service.spec import initializers as wire
 from service.spec.initializers import AnyInitializer
 from service.spec.model import ModelSpec
@@ -60,7 +61,7 @@ def warnings_of(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> tuple[str, ..
         spec: what was asked for.
         tensors: what is drawn, in model order.
     """
-    found = chain(_alike(tensors), _doubtful(spec, tensors))
+    found = chain(_alike(tensors), _doubtful(spec, tensors), rounding_warnings(tensors))
     shown, rest = tuple(islice(found, MOST_SHOWN)), sum(1 for _ in found)
     return (*shown, f"and {rest} more warnings") if rest else shown
 

@@ -21,10 +21,16 @@ class SummaryAnswer(Wire):
     max: float | None
 
 
+EXPECTED = (
+    "What the law promises of the stored values: with all roundings on the way to the dtype, so that no value passes"
+    " min and max, which may be beyond the law's own ends. The metadata of files has the same numbers before rounding."
+)
+
+
 class StatisticsPair(Wire):
     """Measured beside expected."""
 
-    expected: SummaryAnswer
+    expected: SummaryAnswer = Field(description=EXPECTED)
     measured: SummaryAnswer | None = None
 
 
@@ -93,7 +99,7 @@ class PlannedTensor(TensorHead):
     fans: dict[str, FansAnswer | None] = Field(description="What every rule counts.")
     initializer: dict[str, Any] | str
     distribution: dict[str, Any] = Field(description="The law and its scalars in binary64.")
-    expected: SummaryAnswer
+    expected: SummaryAnswer = Field(description=EXPECTED)
 
 
 class Totals(Wire):

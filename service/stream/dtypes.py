@@ -7,6 +7,7 @@ OCP 8-bit Floating Point Specification 1.0 (E4M3 without infinities, E5M2).
 from __future__ import annotations
 
 from enum import StrEnum
+from math import frexp, ldexp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,29 @@ class DType(StrEnum):
         """The largest finite value."""
         return _LARGEST[self.value]
 
+    def step(self, value: float) -> float:
+        """From a value to the next one farther from zero."""
+        mantissa, smallest = _STEPS[self.value]
+        return max(smallest, ldexp(1.0, frexp(value)[1] - 1 - mantissa)) if value else smallest
+
+    def nearest(self, value: float) -> float:
+        """A value of the working precision, rounded as `narrow` does; finite here, and not too large."""
+        step = self.step(value)
+        return round(value / step) * step
+
+    def code(self, value: float) -> int:
+        """How many values of this dtype there are from zero to one of them; negative below zero."""
+        mantissa, smallest = _STEPS[self.value]
+        step = self.step(value)
+        binades = frexp(step)[1] - frexp(smallest)[1]
+        return int(value / step) + (binades << mantissa) * (-1 if value < 0 else 1)
+
+    def reaching(self, step: float) -> float:
+        """The least value from which on all steps are at least so long."""
+        mantissa, smallest = _STEPS[self.value]
+        fraction, exponent = frexp(step)
+        return 0.0 if step <= smallest else ldexp(1.0, exponent - (fraction == 0.5) + mantissa)
+
     @property
     def precision(self) -> Precision:
         """The working precision values of this dtype are drawn in."""
@@ -71,6 +95,17 @@ _LARGEST: dict[str, float] = {
     "F8_E4M3": 448.0,
     "F8_E5M2": 57344.0,
 }
+
+
+_STEPS: dict[str, tuple[int, float]] = {
+    "F64": (52, 2.0**-1074),
+    "F32": (23, 2.0**-149),
+    "F16": (10, 2.0**-24),
+    "BF16": (7, 2.0**-133),
+    "F8_E4M3": (3, 2.0**-9),
+    "F8_E5M2": (2, 2.0**-16),
+}
+"""Mantissa bits, and the smallest value above zero."""
 
 
 class _Small(NamedTuple):

@@ -47,7 +47,7 @@ def truncated_normal(words: Array, mean: float, std: float, p: Precision, out: A
     """
     y = _fraction(words, p.floating(1), p, scratch("y", p.floating, words.size))
     r = one_less_square(y, p, out=scratch("r", p.floating, words.size))
-    return _scaled(central(y, r, words.view(p.floating), p), mean, std, p, out)
+    return scaled(central(y, r, words.view(p.floating), p), mean, std, p, out)
 
 
 def normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
@@ -67,7 +67,7 @@ def normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> A
     extremes = _tail(words.view(p.signed)[beyond], p)
     values = central(y, r, words.view(p.floating), p)
     values[beyond] = extremes
-    return _scaled(values, mean, std, p, out)
+    return scaled(values, mean, std, p, out)
 
 
 def _fraction(words: Array, scale: Scalar, p: Precision, out: Array) -> Array:
@@ -87,7 +87,8 @@ def _times(k: Array, factor: Scalar, p: Precision, out: Array) -> Array:
     return out
 
 
-def _scaled(values: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
+def scaled(values: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
+    """Values of a standard law times std, and mean added where it is not 0."""
     np.multiply(values, p.floating(std), out=out)
     return out if mean == 0 else np.add(out, p.floating(mean), out=out)
 

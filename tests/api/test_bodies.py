@@ -95,8 +95,8 @@ FAULTY: dict[str, tuple[bytes, str]] = {
     "a seed of 4000 digits": (with_seed("9" * 4000), "/seed"),
     "a seed of 5000 digits as a string": (with_seed(f'"{"9" * 5000}"'), "/seed"),
     "a negative seed": (with_seed("-1"), "/seed"),
-    "a fractional seed": (with_seed("1.0"), "/seed"),
-    "a seed with an exponent": (with_seed("1e3"), "/seed"),
+    "a fractional seed": (with_seed("1.5"), "/seed"),
+    "a seed with an exponent": (with_seed("1e-3"), "/seed"),
     "a true seed": (with_seed("true"), "/seed"),
     "a null seed": (with_seed("null"), "/seed"),
     "a seed in an array": (with_seed("[1]"), "/seed"),
@@ -205,9 +205,7 @@ def test_a_duplicate_name_does_not_come_back_whole(client: httpx.Client) -> None
 
 
 def test_thousands_of_faults_are_counted_and_not_listed(client: httpx.Client) -> None:
-    document = SMALL | {f"unknown{number}": 1 for number in range(5000)}
-
-    answer = client.post("/v1/plan", json=document)
+    answer = client.post("/v1/plan", json=SMALL | {"layers": [5] * 5000})
 
     problem = assert_problem(answer, 422, "invalid-spec")
     assert len(problem["errors"]) <= 101
@@ -220,17 +218,15 @@ def test_keys_that_would_flood_a_hash_table_cost_nothing_special(client: httpx.C
 
     answer = client.post("/v1/plan", json=document)
 
-    assert_problem(answer, 422, "invalid-spec")
-    assert answer.elapsed.total_seconds() < 3
+    problem = assert_problem(answer, 422, "invalid-spec")
+    assert len(problem["errors"]) == 1
 
 
-def test_as_many_faults_as_a_body_can_hold_are_refused_quickly(client: httpx.Client) -> None:
-    document = SMALL | {f"{number:x}": 1 for number in range(250_000)}
+def test_a_body_of_very_many_values_is_not_looked_into(client: httpx.Client) -> None:
+    answer = client.post("/v1/plan", json=SMALL | {f"{number:x}": 1 for number in range(250_000)})
 
-    answer = client.post("/v1/plan", json=document)
-
-    assert_problem(answer, 422, "invalid-spec")
-    assert answer.elapsed.total_seconds() < 3
+    problem = assert_problem(answer, 422, "limit-exceeded")
+    assert (problem["name"], problem["limit"]) == ("spec_values", 131_072)
 
 
 # sizes

@@ -388,6 +388,8 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         "max-whole-total-elements": 300,
         "max-whole-bytes": 700,
         "max-json-values": 10,
+        "max-spec-values": 60,
+        "max-cuts": 1,
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     server = start_server(*words, XAVIER_MAX_BODY_BYTES="1000")
@@ -405,6 +407,11 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         ),
         "whole_bytes": ("", spec(tensor("w", 14, 14, dtype="F8_E4M3"), initializer="orthogonal")),
         "json_values": ("?format=json", spec(tensor("w", 11, 1))),
+        "spec_values": ("", spec(tensor("w", *[1] * 60))),
+        "cuts": (
+            "",
+            spec(*(tensor(f"{low}", 2, initializer={"type": "truncated_normal", "low": low}) for low in (-1, 1))),
+        ),
     }
 
     with httpx.Client(base_url=server.url, trust_env=False) as client:

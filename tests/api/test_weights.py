@@ -312,4 +312,6 @@ def test_metadata_says_how_the_tensors_came_about(client: httpx.Client, query: s
         assert said.keys() == {"": {"expected"}, "?statistics=measured": {"expected", "measured"}}.get(
             query.replace("?statistics=expected", ""), set()
         )
-        assert all(said[kind] == statistics[name][kind] for kind in said)
+        assert said.get("measured") in (None, statistics[name]["measured"])
+        if expected := said.get("expected"):  # before rounding, which moves it by half a step of a dtype
+            assert expected == pytest.approx(statistics[name]["expected"], rel=2.0**-3)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from service.analysis.statistics import expected
+from service.analysis.statistics import expected_as_stored
 from service.errors import LimitExceeded
 from service.formats.documents import (
     Encoding,
@@ -134,7 +134,7 @@ def test_statistics_stand_measured_beside_expected_in_model_order() -> None:
     assert document["digest"] == plan.digest
     for entry, each, summary in zip(document["tensors"], plan.tensors, summaries, strict=True):
         assert (entry["name"], entry["elements"]) == (each.name, each.elements)
-        assert entry["statistics"] == {"measured": summary._asdict(), "expected": expected(each)._asdict()}
+        assert entry["statistics"] == {"measured": summary._asdict(), "expected": expected_as_stored(each)._asdict()}
 
 
 @each_framework
@@ -193,7 +193,7 @@ def test_a_plan_of_structured_laws_describes_each_so_that_it_can_be_made_again(f
     PlanAnswer.model_validate(document)
     for entry, each in zip(document["tensors"], plan.tensors, strict=True):
         assert read_law(entry["distribution"]) == each.distribution
-        assert entry["expected"] == expected(each)._asdict()
+        assert entry["expected"] == expected_as_stored(each)._asdict()
         fans_of_rules = {
             rule: counted and (counted["fan_in"], counted["fan_out"]) for rule, counted in entry["fans"].items()
         }

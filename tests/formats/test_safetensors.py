@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 import rfc8785
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from service.analysis.statistics import expected
-from service.errors import LimitExceeded, Refused
+from service.errors import InvalidSpec, LimitExceeded, Refused
 from service.formats import safetensors as under_test
 from service.formats.laws import law_document
 from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile, StatisticsOption
 from service.limits import Limits
+from service.plan import make_plan
 from service.plan.laws import law_of
+from service.spec.parsing import read_spec
 from service.stream.dtypes import DType, widen
 from tests.formats.files import (
     MIXED,
@@ -40,6 +42,7 @@ from tests.formats.files import (
     written_by_the_reference,
 )
 from tests.plan.planned import Layer, linear, planned, repeat, stored, tensor, values
+from tests.spec.drawable import specifications
 
 each_option = pytest.mark.parametrize("statistics", OPTIONS)
 each_framework = pytest.mark.parametrize("framework", ["torch", "keras"])
@@ -591,3 +594,60 @@ def test_widened_values_of_the_file_are_those_of_the_tensors() -> None:
         np.testing.assert_array_equal(
             widen(np.frombuffer(raw, dtype.storage), dtype), values(segment.tensor).reshape(-1)
         )
+
+
+def strict(text: str) -> Any:
+    """JSON by RFC 8259, which has no NaN and no infinities."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@settings(max_examples=60, deadline=None)
+@given(specifications())
+def test_metadata_is_json_whatever_was_measured(spec: dict[str, Any]) -> None:
+    try:
+        plan = make_plan(read_spec(json.dumps(spec).encode()))
+    except InvalidSpec:
+        reject()
+
+    described = strict(strict(file_of(plan, "measured").header[8:].decode())["__metadata__"]["xavier"])
+
+    for each in described["tensors"].values():
+        of = each["statistics"]["measured"]
+        assert set(of.values()) == {None} or of["min"] <= of["mean"] <= of["max"]
+
+
+def test_a_deviation_far_below_the_dtype_is_measured_as_a_number() -> None:
+    plan = planned(tensor("w", (3, 5), {"type": "normal", "mean": 5.1, "std": 1e-189}))
+
+    of = metadata_of(whole(file_of(plan, "measured")))["tensors"]["w"]["statistics"]
+
+    stored = float(np.float32(5.1))
+    assert of["measured"] == {"max": stored, "mean": stored, "min": stored, "std": 0.0}
+    assert of["expected"]["std"] == 1e-189
+
+
+@pytest.mark.parametrize(
+    ("law", "wrong"),
+    [
+        ({"type": "normal", "mean": 5.1, "std": 1e-189}, True),
+        ({"type": "normal", "mean": 1.3e-9, "std": 1e-11}, True),
+        ({"type": "constant", "value": 0.1}, False),
+        ("normal", False),
+        ("zeros", False),
+    ],
+    ids=str,
+)
+def test_a_file_whose_measured_numbers_were_wrong_has_another_etag(
+    monkeypatch: pytest.MonkeyPatch, law: Any, wrong: bool
+) -> None:
+    plan = planned(tensor("w", (3, 5), law, dtype="F16"))
+    now = {option: file_of(plan, option).etag for option in OPTIONS}
+
+    monkeypatch.setattr(under_test, "misstated", lambda _: False)
+
+    before = {option: file_of(plan, option).etag for option in OPTIONS}
+    assert {option for option in OPTIONS if now[option] != before[option]} == ({"measured"} if wrong else set())

@@ -10,17 +10,19 @@ from typing import Any, Final
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from service.errors import InvalidFile
+from service.errors import InvalidFile, InvalidSpec
 from service.formats import verification
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.formats.verification import COMPARED_ELEMENTS, Difference, comparisons, open_stored, planned_by_metadata
 from service.limits import Limits
-from service.plan import Plan, TensorPlan
+from service.plan import Plan, TensorPlan, make_plan
+from service.spec.parsing import read_spec
 from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, header_of, layer, metadata_of, whole
 from tests.plan.planned import linear, planned, repeat, tensor
+from tests.spec.drawable import specifications
 
 PLAN: Final = planned(*MIXED)
 KERAS: Final = planned(*MIXED, framework="keras")
@@ -715,3 +717,47 @@ def test_a_thousand_tensors_are_verified_by_their_metadata(path: Path) -> None:
 
     assert len(open_stored(path).tensors) == 1200
     assert differences(path) == []
+
+
+# Whatever is generated.
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spec=specifications(), statistics=st.sampled_from(OPTIONS))
+def test_every_file_of_every_layer_and_initializer_is_what_its_metadata_says(
+    path: Path, spec: dict[str, Any], statistics: StatisticsOption
+) -> None:
+    try:
+        plan = make_plan(read_spec(json.dumps(spec).encode()))
+    except InvalidSpec:
+        reject()
+    path.write_bytes(whole(file_of(plan, statistics)))
+
+    assert differences(path) == []
+
+
+def recurrent(kind: str, **more: Any) -> dict[str, Any]:
+    return layer(kind, kind, input_size=3, hidden_size=2, num_layers=2, bidirectional=True) | more
+
+
+@pytest.mark.parametrize("statistics", OPTIONS)
+@pytest.mark.parametrize("bias", ["ones", "zeros", {"type": "constant", "value": -0.3}], ids=str)
+@pytest.mark.parametrize("dtype", ["F32", "F8_E4M3"])
+@each_framework
+def test_constant_biases_are_what_the_metadata_says(
+    path: Path, framework: str, dtype: str, bias: Any, statistics: StatisticsOption
+) -> None:
+    cells = (recurrent(kind, bias_initializer=bias) for kind in ("rnn", "lstm", "gru"))
+    alike = tensor("x.bias_ih_l0", (4,), bias), tensor("x.bias", (4,), bias)
+    plan = planned(*cells, *alike, framework=framework, dtype=dtype, prefix="m.")
+    path.write_bytes(whole(file_of(plan, statistics)))
+
+    assert differences(path) == []
+
+
+def test_gates_that_come_to_one_constant_are_what_the_metadata_says(path: Path) -> None:
+    for bias, forget in ((0.25, 0.5), (0.0, 0.0)):
+        cell = recurrent("lstm", bias_initializer={"type": "constant", "value": bias}, forget_bias=forget)
+        path.write_bytes(whole(file_of(planned(cell, framework="keras"))))
+
+        assert differences(path) == []

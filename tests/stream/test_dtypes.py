@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import pairwise
 from typing import Any, Final
 
 import ml_dtypes
@@ -138,3 +139,56 @@ def test_dtypes_have_their_sizes_and_are_little_endian() -> None:
 @each_dtype
 def test_only_f64_is_drawn_in_binary64(dtype: DType) -> None:
     assert dtype.precision.bits == (64 if dtype is DType.F64 else 32)
+
+
+# Steps from value to value.
+
+
+def magnitudes(dtype: DType) -> Array:
+    """Every finite value from zero up; of the wide dtypes those around each power of two."""
+    if dtype in NARROW:
+        codes = np.arange(1 << (8 * dtype.itemsize - 1))
+    else:
+        binades = np.arange(0, 255 << 23, 1 << 23) if dtype is DType.F32 else np.arange(0, 2047 << 52, 1 << 52)
+        codes = np.sort(np.concatenate([binades, binades + 1, binades[1:] - 1]))
+    with np.errstate(invalid="ignore"):  # of NaN
+        values: Array = widen(codes.astype(f"<u{dtype.itemsize}").view(dtype.storage), dtype).astype(np.float64)
+    return values[np.isfinite(values)]
+
+
+@each_narrow_dtype
+def test_a_code_counts_the_values_from_zero(dtype: DType) -> None:
+    values = magnitudes(dtype).tolist()
+
+    assert [dtype.code(value) for value in values] == list(range(len(values)))
+    assert [dtype.code(-value) for value in values] == [-code for code in range(len(values))]
+
+
+@each_dtype
+def test_a_step_leads_to_the_next_value(dtype: DType) -> None:
+    values = magnitudes(dtype)
+    neighbours = [(one, other) for one, other in pairwise(values.tolist()) if dtype.code(other) == dtype.code(one) + 1]
+
+    assert neighbours
+    assert all(one + dtype.step(one) == other and dtype.step(-one) == dtype.step(one) for one, other in neighbours)
+
+
+@each_narrow_dtype
+def test_the_nearest_value_is_what_narrow_gives(dtype: DType) -> None:
+    exact = magnitudes(dtype)
+    middles = (exact[:-1] / 2 + exact[1:] / 2).astype(np.float32)
+    beside = [np.nextafter(middles, np.float32(end)) for end in (0, np.inf)]
+    values = np.concatenate([exact.astype(np.float32), middles, *beside])
+    values = np.concatenate([values, -values])
+    stored = widen(ours(values, dtype), dtype)
+
+    assert [dtype.nearest(value) for value in values.tolist()] == stored.tolist()
+
+
+@each_dtype
+@pytest.mark.parametrize("step", [2.0**-5, 2.0**-5 * 1.01, 2.0**-9, 3e-5, 2.0**-24])
+def test_from_some_value_on_all_steps_are_long(dtype: DType, step: float) -> None:
+    first = dtype.reaching(step)
+
+    assert dtype.step(first) >= step
+    assert first == 0 or dtype.step(first * (1 - 2.0**-53)) < step

@@ -1,0 +1,51 @@
+"""What rounding to a dtype loses of a law: warnings where that is more than a few per cent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from service.initializers.distributions import WordLaw, stored
+from service.initializers.stored import is_coarse
+from service.stream.dtypes import DType
+
+if TYPE_CHECKING:
+    from service.plan.tensors import Parameter, TensorPlan
+
+MOST_CHANGED: Final = 0.05
+"""The share of the standard deviation by which rounding may change it."""
+MOST_LOST: Final = 0.01
+"""The share of the values other than zero that may become zero."""
+
+
+def rounding_warnings(tensors: Iterable[TensorPlan]) -> Iterator[str]:
+    """What rounding loses, one warning a parameter, which repeats share.
+
+    Args:
+        tensors: of a plan, in model order.
+    """
+    first: dict[Parameter, str] = {}
+    uses: Counter[Parameter] = Counter()
+    for tensor in tensors:
+        first.setdefault(tensor.parameter, tensor.name)
+        uses[tensor.parameter] += 1
+    for parameter, name in first.items():
+        if parameter.elements and (losses := list(_losses(parameter))):
+            others = f" and {uses[parameter] - 1} more" if uses[parameter] > 1 else ""
+            yield f"{name!r}{others}: in {parameter.dtype} {' and '.join(losses)}; use {_way_out(parameter.dtype)}"
+
+
+def _losses(parameter: Parameter) -> Iterator[str]:
+    law, std = parameter.distribution, parameter.distribution.std
+    if isinstance(law, WordLaw) and not is_coarse(law.mean, std, parameter.dtype):
+        return  # as nearly all, and planning is to stay cheap
+    after = stored(law, parameter.dtype)
+    if abs(after.std - std) > MOST_CHANGED * std:
+        yield f"the standard deviation {std:.3g} becomes {after.std:.3g}"
+    if after.lost > MOST_LOST * after.nonzero:
+        yield f"{100 * after.lost / after.nonzero:.3g} % of the values other than 0 become 0"
+
+
+def _way_out(dtype: DType) -> str:
+    return "a larger scale" if dtype is DType.F64 else "a wider dtype or a larger scale"
