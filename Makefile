@@ -41,6 +41,7 @@ platforms: $(VENV)/test.done ## the golden bytes on emulated machines, with Debi
 
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/bounds.py
 
 generated: $(VENV)/serve.done ## write the OpenAPI document and the README's table of settings
 	$(BIN)/python -m service openapi > openapi/openapi.json

@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     )
     max_file_bytes: Positive = Field(default=_DEFAULTS.file_bytes, description="Most bytes of tensors in a file.")
     max_tensors: Positive = Field(default=_DEFAULTS.tensors, description="Most tensors in a file.")
+    max_different_tensors: Positive = Field(
+        default=_DEFAULTS.different_tensors,
+        description="Most tensors in a file that differ in more than their names; those of a repeat count once.",
+    )
     max_header_bytes: Positive = Field(
         default=_DEFAULTS.header_bytes, description="Longest safetensors header, in bytes; many readers stop at 25 MB."
     )
@@ -200,6 +204,7 @@ class Settings(BaseSettings):
             spec_values=self.max_spec_values,
             file_bytes=self.max_file_bytes,
             tensors=self.max_tensors,
+            different_tensors=self.max_different_tensors,
             header_bytes=self.max_header_bytes,
             rank=self.max_rank,
             dimension=self.max_dimension,

@@ -8,24 +8,21 @@ for groups, transposed convolutions, fused gates and embeddings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Layout = Literal["out_in", "in_out"]
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fans:
+class Fans(NamedTuple):
     """Connections into an output and out of an input, exact integers."""
 
     fan_in: int
     fan_out: int
 
 
-@dataclass(frozen=True, slots=True)
-class Connectivity:
+class Connectivity(NamedTuple):
     """What the axes of a weight connect; axes that are named nowhere are the kernel's.
 
     Attributes:
@@ -70,7 +67,7 @@ class Connectivity:
 
     def size(self, axes: Sequence[int]) -> int:
         """Places along some axes together."""
-        return prod(self.shape[axis] for axis in axes)
+        return prod(map(self.shape.__getitem__, axes))
 
 
 def linear(in_features: int, out_features: int) -> Connectivity:

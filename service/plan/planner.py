@@ -229,7 +229,7 @@ class _Planner:
         self.excesses: list[Excess] = []
         self._known: dict[Hashable, tuple[_Parts, ...]] = {}
         self._cuts: set[TruncatedNormal] = set()
-        self._parameters = 0
+        self._different = 0
 
     def outline(self) -> tuple[_Branch, ...]:
         """Every layer understood once, its cost counted with repeats multiplied, and refused where it is too much."""
@@ -359,9 +359,9 @@ class _Planner:
         return known
 
     def _count(self, known: Sequence[_Parts]) -> None:
-        """Stop where a document says more parameters than there may be tensors, of which the rest only costs time."""
-        self._parameters += sum(len(parts.parts) for parts in known)
-        if not self._limit("/layers", "tensors", self._parameters, "tensors"):
+        """Stop where more is to be understood than may be."""
+        self._different += sum(len(parts.parts) for parts in known)
+        if not self._limit("/layers", "different_tensors", self._different, "different tensors"):
             self._give_up(None)
 
     def _parts(self, layer: Leaf, pointer: str) -> Iterator[_Parts]:

@@ -55,6 +55,7 @@ def test_info_names_versions_and_limits(client: httpx.Client) -> None:
         "cuts",
         "file_bytes",
         "tensors",
+        "different_tensors",
         "header_bytes",
         "rank",
         "dimension",

@@ -390,6 +390,7 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         "max-json-values": 10,
         "max-spec-values": 60,
         "max-cuts": 1,
+        "max-different-tensors": 3,
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     server = start_server(*words, XAVIER_MAX_BODY_BYTES="1000")
@@ -408,6 +409,7 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         "whole_bytes": ("", spec(tensor("w", 14, 14, dtype="F8_E4M3"), initializer="orthogonal")),
         "json_values": ("?format=json", spec(tensor("w", 11, 1))),
         "spec_values": ("", spec(tensor("w", *[1] * 60))),
+        "different_tensors": ("", spec(*(tensor(f"{size}", size, initializer="ones") for size in range(4)))),
         "cuts": (
             "",
             spec(*(tensor(f"{low}", 2, initializer={"type": "truncated_normal", "low": low}) for low in (-1, 1))),

@@ -169,11 +169,15 @@ def test_faults_of_equal_layers_are_told_of_each() -> None:
     ]
 
 
-def test_no_more_parameters_are_understood_than_there_may_be_tensors(understood: list[str]) -> None:
-    found = excesses(*(linear(f"{number}", number + 1) for number in range(100)), limits=Limits(tensors=50))
+def test_no_more_different_tensors_are_understood_than_may_be(understood: list[str]) -> None:
+    layers = [linear(f"{number}", number % 25 + 1) for number in range(100)]
+    limits = Limits(different_tensors=50)
 
-    assert [(excess.name, excess.requested) for excess in found] == [("tensors", 52)]
-    assert len(understood) == 26
+    assert len(planned(repeat("h", 100, *layers), limits=limits).tensors) == 20_000
+    found = excesses(*(linear(f"{number}", number + 1) for number in range(100)), limits=limits)
+
+    assert [(excess.name, excess.requested) for excess in found] == [("different_tensors", 52)]
+    assert len(understood) == 25 + 26
 
 
 def test_different_cuts_of_a_normal_are_few() -> None:
