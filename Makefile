@@ -19,7 +19,7 @@ test: $(VENV)/test.done lint ## everything that CI runs
 	$(BIN)/deptry service
 	$(BIN)/deptry . --exclude '$(VENV)|openapi' --non-dev-dependency-groups test,bench
 	$(BIN)/python -m service openapi --check
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term
 
 lint: $(VENV)/test.done ## the OpenAPI document, by Redocly's rules, where npm is installed
 	@command -v npm > /dev/null || echo "npm is not installed: the OpenAPI document is not linted"
