@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import RLock
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from service.api import metrics
@@ -84,29 +84,30 @@ class Kept:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._lock = Lock()
-        self._promises: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._taken = 0
+        self._lock = RLock()
+        self._kept: OrderedDict[Hashable, Sized] = OrderedDict()
+        self._promises: dict[Hashable, Future[Sized]] = {}
 
     def find(self, key: Hashable) -> Any:
         """What is kept under a key; None where nothing is."""
         with self._lock:
-            found = self._promises.get(key)
-            if found is None or not found.done():
-                return None
-            self._promises.move_to_end(key)
-            return found.result()
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
 
     def get(self, key: Hashable, make: Callable[[], Sized]) -> Any:
         """What belongs to a key, made by the first thread that asks for it while the others wait."""
+        ours: Future[Sized] = Future()
         with self._lock:
-            found = self._promises.get(key)
-            if found is None:
-                promise = self._promises[key] = Future()
-            else:
-                self._promises.move_to_end(key)
-        return found.result() if found is not None else self._made(key, promise, make)
+            found = self.find(key)
+            promise = self._promises.setdefault(key, ours) if found is None else None
+        if promise is ours:
+            return self._made(key, ours, make)
+        return promise.result() if promise else found
 
-    def _made(self, key: Hashable, promise: Future[Any], make: Callable[[], Sized]) -> Any:
+    def _made(self, key: Hashable, promise: Future[Sized], make: Callable[[], Sized]) -> Sized:
         try:
             made = make()
         except BaseException as error:
@@ -115,21 +116,20 @@ class Kept:
             promise.set_exception(error)
             raise
         with self._lock:
-            promise.set_result(made)
-            self._make_room(key, made.memory)
+            del self._promises[key]
+            self._keep(key, made)
+        promise.set_result(made)
         return made
 
-    def _make_room(self, key: Hashable, size: int) -> None:
-        if size > self._most_bytes:
-            del self._promises[key]
+    def _keep(self, key: Hashable, made: Sized) -> None:
+        """Keep something that fits, and let go of what was not asked for longest."""
+        if made.memory > self._most_bytes:
             return
-        sizes = {each: promise.result().memory for each, promise in self._promises.items() if promise.done()}
-        total = sum(sizes.values())
-        for each, freed in sizes.items():
-            if total <= self._most_bytes:
-                break
-            del self._promises[each]
-            total -= freed
+        self._kept[key] = made
+        self._taken += made.memory
+        while self._taken > self._most_bytes:
+            _, gone = self._kept.popitem(last=False)
+            self._taken -= gone.memory
 
 
 class Planning:
@@ -139,12 +139,15 @@ class Planning:
         limits: how large a specification may be.
         queue: how many requests may wait in each lane.
         kept_bytes: of memory for plans that may be asked for again.
+
+    Attributes:
+        kept: the plans and files that were asked for last.
     """
 
     def __init__(self, limits: Limits, queue: int, kept_bytes: int) -> None:
         self.limits = limits
+        self.kept = Kept(kept_bytes)
         self._small, self._large = Lane("plan small", queue), Lane("plan large", queue)
-        self._kept = Kept(kept_bytes)
 
     async def plan(self, caller: str, source: Source, options: SpecOptions) -> Plan:
         """The plan of a specification.
@@ -181,14 +184,6 @@ class Planning:
         found = await self._small.run(caller, request.begin)
         return await self._large.run(caller, request.finish) if found is None else found
 
-    def kept(self, key: Hashable) -> Any:
-        """What is kept under a key; None where nothing is."""
-        return self._kept.find(key)
-
-    def keep(self, key: Hashable, make: Callable[[], Sized]) -> Any:
-        """What belongs to a key, and is kept from now on."""
-        return self._kept.get(key, make)
-
 
 class _Request:
     """A specification on its way to a plan; it leaves the small lane where it turns out to be large.
@@ -213,7 +208,7 @@ class _Request:
     def begin(self) -> Any:
         """What is asked for, if it is kept, or small; None if not."""
         self._text = self._source.text()
-        found = self._planning.kept(self._key(self._text))  # a permalink of ours carries the canonical form itself
+        found = self._planning.kept.find(self._key(self._text))  # a permalink of ours carries the canonical form itself
         if found is not None or len(self._text) >= LARGE_TEXT:
             return found
         outline = self._understood()
@@ -230,7 +225,7 @@ class _Request:
         return self._outline
 
     def _kept(self, outline: Outline) -> Any:
-        return self._planning.keep(self._key(self._canonical), lambda: self._make(outline))
+        return self._planning.kept.get(self._key(self._canonical), lambda: self._make(outline))
 
     def _key(self, canonical: bytes) -> Hashable:
         return canonical, self._options.change, self._kind
