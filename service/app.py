@@ -92,7 +92,9 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
     services = Services(
         DrawingPool(settings.threads),
         settings.max_body_bytes,
-        Planning(settings.limits, settings.max_planning_queue, settings.max_plan_memory),
+        Planning(
+            settings.limits, settings.max_planning_queue, settings.max_plan_memory, settings.max_plan_memory_in_use
+        ),
         Admission(settings.max_streams, settings.max_queue),
         Admission(settings.max_whole_streams, settings.max_whole_queue),
         Budget(settings.bytes_per_minute, settings.redis),

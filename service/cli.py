@@ -39,7 +39,7 @@ from service.memory import keep_freed_memory
 from service.plan import Plan, make_plan
 from service.settings import Settings
 from service.spec.fields import DTypeField, Seed
-from service.spec.parsing import read_spec, rule_of
+from service.spec.parsing import read_spec, remarks_on, rule_of
 from service.tables import show_plan, show_statistics
 from service.workers import watch
 
@@ -273,8 +273,11 @@ def _settings(**flags: Any) -> Settings:
 def _plan(spec: BinaryIO, seed: int | None, dtype: str | None) -> Plan:
     changes = {"seed": seed, "dtype": dtype}
     given = {name: value for name, value in changes.items() if value is not None}
-    limits = _settings().limits
-    return make_plan(read_spec(spec.read(), limits).model_copy(update=given), limits)
+    limits, raw = _settings().limits, spec.read()
+    planned = make_plan(read_spec(raw, limits).model_copy(update=given), limits)
+    for remark in remarks_on(raw) if seed is None else ():
+        click.echo(f"xavier: warning: {remark}", err=True)
+    return planned
 
 
 @contextmanager

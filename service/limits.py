@@ -28,7 +28,7 @@ class Limits:
     spec_values: int = 1 << 17
     file_bytes: int = 64 << 30
     tensors: int = 100_000
-    different_tensors: int = 1 << 15
+    different_tensors: int = 1 << 14
     header_bytes: int = 25_000_000 - 1
     rank: int = 8
     dimension: int = (1 << 31) - 1

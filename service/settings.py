@@ -52,6 +52,13 @@ class Settings(BaseSettings):
     max_plan_memory: NotNegative = Field(
         default=128 << 20, description="Bytes of memory, about, for plans that may be asked for again, in each process."
     )
+    max_plan_memory_in_use: Positive = Field(
+        default=1 << 30,
+        description=(
+            "Bytes of memory, about, for all plans that are being answered, in each process, half of it for one caller;"
+            " large specifications beyond it get 503."
+        ),
+    )
     max_whole_streams: Positive = Field(
         default=8,
         description=(

@@ -796,3 +796,11 @@ def test_a_server_says_where_it_listens_and_takes_settings_from_flags_before_the
 
     assert server.host == "127.0.0.1"
     assert (info["threads"], info["limits"]["rank"]) == (1, 5)
+
+
+@pytest.mark.parametrize("command", ["plan", "statistics"])
+def test_a_seed_that_javascript_may_have_rounded_is_a_warning(xavier: CommandLine, command: str) -> None:
+    large = body(SMALL | {"seed": 2**53 + 1})
+
+    assert "came as a JSON number above 2^53" in xavier(command, "-", stdin=large).err
+    assert xavier(command, "-", "--seed", "3", stdin=large).err == ""

@@ -24,6 +24,7 @@ PER_PROCESS = (
     "max_whole_queue",
     "max_planning_queue",
     "max_plan_memory",
+    "max_plan_memory_in_use",
     "max_connections",
     "bytes_per_minute",
 )

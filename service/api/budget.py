@@ -91,7 +91,8 @@ class Budget:
 
     def _over(self, nbytes: int, left: int, seconds: float) -> OverBudget:
         most, wait = self._limit.amount, min(ceil(seconds + ROUNDED), self._limit.get_expiry())
-        way_out = "ask for a range" if nbytes > most else f"come back in {wait} seconds, or ask for a range"
+        way_out = "ask for less at once" if nbytes > most else f"come back in {wait} seconds, or ask for less"
+        way_out += ", by ranges; a matrix that must be drawn whole counts as a whole"
         rule = f"at most {most} bytes a {self._limit.GRANULARITY.name}"
         return OverBudget(f"{rule}; {left} are left, and this asks for {nbytes}: {way_out}", wait)
 

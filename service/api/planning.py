@@ -7,14 +7,14 @@ never waits behind what is large. Plans are kept by what they are plans of: the 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import RLock
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import Any, Final, NamedTuple, TypeVar
 
 from service.api import metrics
 from service.api.admission import Admission
+from service.api.kept import InUse, Kept, Sized, Spellings
 from service.api.options import FileOptions, SpecOptions
 from service.formats.safetensors import SafetensorsFile, check_outline
 from service.limits import Limits
@@ -23,7 +23,7 @@ from service.spec.canonical import canonical_document, canonical_json
 from service.spec.model import ModelSpec
 
 Result = TypeVar("Result")
-LARGE_TEXT: Final = 32 << 10
+LARGE_TEXT: Final = 4 << 10
 """Bytes of a specification from which it is read in the lane of large ones."""
 LARGE_PLAN: Final = 1_000
 """Tensors from which a plan is made, and described, in the lane of large ones."""
@@ -67,71 +67,6 @@ class Source(NamedTuple):
     read: Callable[[bytes, Limits], ModelSpec]
 
 
-class Sized(Protocol):
-    """What says how much memory it takes."""
-
-    @property
-    def memory(self) -> int:
-        """Bytes, about."""
-
-
-class Kept:
-    """What was asked for last, up to a sum of estimated sizes.
-
-    Args:
-        most_bytes: of memory; what is larger by itself is not kept.
-    """
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._taken = 0
-        self._lock = RLock()
-        self._kept: OrderedDict[Hashable, Sized] = OrderedDict()
-        self._promises: dict[Hashable, Future[Sized]] = {}
-
-    def find(self, key: Hashable) -> Any:
-        """What is kept under a key; None where nothing is."""
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def get(self, key: Hashable, make: Callable[[], Sized]) -> Any:
-        """What belongs to a key, made by the first thread that asks for it while the others wait."""
-        ours: Future[Sized] = Future()
-        with self._lock:
-            found = self.find(key)
-            promise = self._promises.setdefault(key, ours) if found is None else None
-        if promise is ours:
-            return self._made(key, ours, make)
-        return promise.result() if promise else found
-
-    def _made(self, key: Hashable, promise: Future[Sized], make: Callable[[], Sized]) -> Sized:
-        try:
-            made = make()
-        except BaseException as error:
-            with self._lock:
-                del self._promises[key]
-            promise.set_exception(error)
-            raise
-        with self._lock:
-            del self._promises[key]
-            self._keep(key, made)
-        promise.set_result(made)
-        return made
-
-    def _keep(self, key: Hashable, made: Sized) -> None:
-        """Keep something that fits, and let go of what was not asked for longest."""
-        if made.memory > self._most_bytes:
-            return
-        self._kept[key] = made
-        self._taken += made.memory
-        while self._taken > self._most_bytes:
-            _, gone = self._kept.popitem(last=False)
-            self._taken -= gone.memory
-
-
 class Planning:
     """What plans for requests, and keeps the plans.
 
@@ -139,24 +74,30 @@ class Planning:
         limits: how large a specification may be.
         queue: how many requests may wait in each lane.
         kept_bytes: of memory for plans that may be asked for again.
+        used_bytes: of memory for plans that are being answered, beyond which large specifications are turned away.
 
     Attributes:
         kept: the plans and files that were asked for last.
+        in_use: how much memory plans take.
+        spellings: the canonical forms of what was asked for.
     """
 
-    def __init__(self, limits: Limits, queue: int, kept_bytes: int) -> None:
+    def __init__(self, limits: Limits, queue: int, kept_bytes: int, used_bytes: int) -> None:
         self.limits = limits
         self.kept = Kept(kept_bytes)
+        self.in_use = InUse(used_bytes)
+        self.spellings = Spellings()
         self._small, self._large = Lane("plan small", queue), Lane("plan large", queue)
 
     async def plan(self, caller: str, source: Source, options: SpecOptions) -> Plan:
         """The plan of a specification.
 
         Raises:
-            Busy: too many requests wait to be planned.
+            Busy: too many requests wait to be planned, or the plans of large specifications take too much memory.
             XavierError: what reading and planning raise.
         """
-        planned: Plan = await self._made(caller, _Request(self, source, options, "plan", Outline.expanded))
+        asked = _Asked(caller, source, options, "plan")
+        planned: Plan = await self._made(_Request(self, asked, Outline.expanded))
         return planned
 
     async def file(self, caller: str, source: Source, options: FileOptions) -> SafetensorsFile:
@@ -167,7 +108,7 @@ class Planning:
             check_outline(outline, statistics, self.limits)
             return SafetensorsFile(outline.expanded(), statistics, limits=self.limits).prepared()
 
-        file: SafetensorsFile = await self._made(caller, _Request(self, source, options, statistics, opened))
+        file: SafetensorsFile = await self._made(_Request(self, _Asked(caller, source, options, statistics), opened))
         return file
 
     async def run(self, caller: str, tensors: int, work: Callable[[], Result], *, begun: bool = False) -> Result:
@@ -180,9 +121,18 @@ class Planning:
         self._small.close()
         self._large.close()
 
-    async def _made(self, caller: str, request: _Request) -> Any:
-        found = await self._small.run(caller, request.begin)
-        return await self._large.run(caller, request.finish) if found is None else found
+    async def _made(self, request: _Request) -> Any:
+        found = await self._small.run(request.asked.caller, request.begin)
+        return await self._large.run(request.asked.caller, request.finish) if found is None else found
+
+
+class _Asked(NamedTuple):
+    """What somebody asks for: something of a kind, made of a specification in which the options change something."""
+
+    caller: str
+    source: Source
+    options: SpecOptions
+    kind: str
 
 
 class _Request:
@@ -190,42 +140,47 @@ class _Request:
 
     Args:
         planning: which keeps plans.
-        source: the specification.
-        options: what is changed in it.
-        kind: of what is made of it.
+        asked: what is asked for.
         make: makes it of an outline.
     """
 
-    def __init__(
-        self, planning: Planning, source: Source, options: SpecOptions, kind: str, make: Callable[[Outline], Sized]
-    ) -> None:
-        self._planning, self._source, self._options = planning, source, options
-        self._kind, self._make = kind, make
-        self._text = b""
-        self._canonical = b""
+    def __init__(self, planning: Planning, asked: _Asked, make: Callable[[Outline], Sized]) -> None:
+        self.asked = asked
+        self._planning, self._make = planning, make
+        self._text, self._digest = b"", b""
         self._outline: Outline | None = None
 
     def begin(self) -> Any:
         """What is asked for, if it is kept, or small; None if not."""
-        self._text = self._source.text()
-        found = self._planning.kept.find(self._key(self._text))  # a permalink of ours carries the canonical form itself
+        self._text = self.asked.source.text()
+        self._digest = sha256(self._text).digest()
+        found = self._planning.kept.find(self._key())
         if found is not None or len(self._text) >= LARGE_TEXT:
             return found
         outline = self._understood()
-        return self._kept(outline) if outline.tensors < LARGE_PLAN else None
+        return self._made(outline) if outline.tensors < LARGE_PLAN else None
 
     def finish(self) -> Any:
         """What is asked for, however large."""
-        return self._kept(self._outline or self._understood())
+        return self._made(self._outline or self._understood())
 
     def _understood(self) -> Outline:
-        spec, limits = self._source.read(self._text, self._planning.limits), self._planning.limits
-        self._outline = make_outline(self._options.applied_to(spec), limits)
-        self._canonical = canonical_json(canonical_document(spec)) if self._options.change else self._outline.canonical
+        spec, limits = self.asked.source.read(self._text, self._planning.limits), self._planning.limits
+        self._outline = make_outline(self.asked.options.applied_to(spec), limits)
+        canonical = canonical_json(canonical_document(spec)) if self.asked.options.change else self._outline.canonical
+        self._planning.spellings.learn(self._digest, sha256(canonical).digest())
         return self._outline
 
-    def _kept(self, outline: Outline) -> Any:
-        return self._planning.kept.get(self._key(self._canonical), lambda: self._make(outline))
+    def _made(self, outline: Outline) -> Any:
+        return self._planning.kept.get(self._key(), lambda: self._counted(outline))
 
-    def _key(self, canonical: bytes) -> Hashable:
-        return canonical, self._options.change, self._kind
+    def _counted(self, outline: Outline) -> Sized:
+        """Something made of an outline, in the count of what is in use."""
+        if outline.tensors >= LARGE_PLAN:
+            self._planning.in_use.check(self.asked.caller)
+        made = self._make(outline)
+        self._planning.in_use.count(self.asked.caller, made)
+        return made
+
+    def _key(self) -> Hashable:
+        return self._planning.spellings.canonical(self._digest), self.asked.options.change, self.asked.kind

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -34,7 +36,8 @@ async def plan_weights(request: Request, services: Shared, options: FileQuery) -
     require_json(request)
     raw = await read_body(request, services.max_body_bytes)
     file = await services.file(request, posted(raw), options)
-    pieces = plan_json(file, request.scope.get("root_path", ""), remarks_on(raw))
+    remarks = partial(remarks_on, raw if options.seed is None else b"")
+    pieces = plan_json(file, request.scope.get("root_path", ""), remarks)
     return await services.document(request, len(file.plan.tensors), pieces)
 
 

@@ -6,7 +6,7 @@ Numbers of weights are the shortest decimals that read back to the same binary32
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -40,13 +40,13 @@ def file_path(file: SafetensorsFile, root: str = "") -> str:
     return f"{root}/v1/weights/{file.plan.permalink}/model.safetensors{query}"
 
 
-def plan_json(file: SafetensorsFile, root: str = "", remarks: Sequence[str] = ()) -> Iterator[bytes]:
+def plan_json(file: SafetensorsFile, root: str = "", remarks: Callable[[], Sequence[str]] = tuple) -> Iterator[bytes]:
     """What would be drawn, and where it would lie in the file, piece by piece.
 
     Args:
         file: the file.
         root: what stands before the service's paths.
-        remarks: warnings about the specification as it came.
+        remarks: gives warnings about the specification as it came.
     """
     plan, permalink = file.plan, file_path(file, root)
     short = len(permalink) <= MOST_IN_URL
@@ -61,7 +61,7 @@ def plan_json(file: SafetensorsFile, root: str = "", remarks: Sequence[str] = ()
             "header_bytes": len(file.header),
             "file_bytes": file.length,
         },
-        "warnings": [*remarks, *plan.warnings, *([] if short else [_too_long(permalink)])],
+        "warnings": [*remarks(), *plan.warnings, *([] if short else [_too_long(permalink)])],
     }
     yield from _listed(about, _tensor_plans(file))
 
@@ -142,6 +142,8 @@ def _tensor_plans(file: SafetensorsFile) -> Iterator[Document]:
     for tensor in file.plan.tensors:
         parameter = tensor.parameter
         if parameter not in described:
+            if len(described) == PIECE:
+                described.clear()  # where all are different, none is kept for long
             described[parameter] = _described(tensor)
         segment = places[tensor.name]
         names = {"name": tensor.name, "canonical_name": tensor.canonical_name}

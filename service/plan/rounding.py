@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from service.initializers.distributions import WordLaw, stored
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_CHANGED: Final = 0.05
 """The share of the standard deviation by which rounding may change it."""
+MOST_LOOKED_AT: Final = 1000
+"""Parameters that are looked at closely, which takes up to a millisecond each."""
 MOST_LOST: Final = 0.01
 """The share of the values other than zero that may become zero."""
 
@@ -30,16 +33,22 @@ def rounding_warnings(tensors: Iterable[TensorPlan]) -> Iterator[str]:
     for tensor in tensors:
         first.setdefault(tensor.parameter, tensor.name)
         uses[tensor.parameter] += 1
-    for parameter, name in first.items():
+    coarse = (parameter for parameter in first if _may_lose(parameter))
+    for parameter in islice(coarse, MOST_LOOKED_AT):
+        name = first[parameter]
         if parameter.elements and (losses := list(_losses(parameter))):
             others = f" and {uses[parameter] - 1} more" if uses[parameter] > 1 else ""
             yield f"{name!r}{others}: in {parameter.dtype} {' and '.join(losses)}; use {_way_out(parameter.dtype)}"
 
 
+def _may_lose(parameter: Parameter) -> bool:
+    """Whether rounding needs a closer look, which nearly none does, so that planning stays cheap."""
+    law = parameter.distribution
+    return not isinstance(law, WordLaw) or is_coarse(law.mean, law.std, parameter.dtype)
+
+
 def _losses(parameter: Parameter) -> Iterator[str]:
     law, std = parameter.distribution, parameter.distribution.std
-    if isinstance(law, WordLaw) and not is_coarse(law.mean, std, parameter.dtype):
-        return  # as nearly all, and planning is to stay cheap
     after = stored(law, parameter.dtype)
     if abs(after.std - std) > MOST_CHANGED * std:
         yield f"the standard deviation {std:.3g} becomes {after.std:.3g}"

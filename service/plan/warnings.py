@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.plan.tensors import Parameter, TensorPlan
 
 MOST_SHOWN: Final = 100
-"""Warnings that are told; the rest are counted."""
+"""Warnings that are told; the rest are not even looked for."""
 FAN_SCHEMES: Final = (
     wire.XavierUniform,
     wire.XavierNormal,
@@ -55,15 +55,15 @@ KERAS_MEANINGS: Final[dict[AnyInitializer, str]] = {
 
 
 def warnings_of(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> tuple[str, ...]:
-    """All warnings of a plan, the same for the same canonical form; of very many the first, and how many more.
+    """All warnings of a plan, the same for the same canonical form; of very many the first.
 
     Args:
         spec: what was asked for.
         tensors: what is drawn, in model order.
     """
     found = chain(_alike(tensors), _doubtful(spec, tensors), rounding_warnings(tensors))
-    shown, rest = tuple(islice(found, MOST_SHOWN)), sum(1 for _ in found)
-    return (*shown, f"and {rest} more warnings") if rest else shown
+    shown, more = tuple(islice(found, MOST_SHOWN)), next(found, None)
+    return shown if more is None else (*shown, "and more warnings")
 
 
 def _alike(tensors: Sequence[TensorPlan]) -> Iterator[str]:

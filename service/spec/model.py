@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from service.spec.fields import DTypeField, FanRule, Seed, Wire
 from service.spec.initializers import Initializer, XavierUniform
@@ -14,11 +14,16 @@ from service.stream.dtypes import DType
 Framework = Literal["torch", "keras"]
 
 
+def _number(value: object) -> object:
+    """True equals 1, and is no version."""
+    return str(value) if isinstance(value, bool) else value
+
+
 class ModelSpec(Wire):
     """A model: its layers, the seed, and how the weights are written."""
 
     seed: Seed = Field(description="0 to 2^64-1, as an integer or as a string of decimal digits.")
-    stream: Literal[1] = Field(default=1, description="Version of the stream.")
+    stream: Annotated[Literal[1], BeforeValidator(_number)] = Field(default=1, description="Version of the stream.")
     dtype: DTypeField = Field(default=DType.F32, description="Storage format of every tensor that has none of its own.")
     framework: Framework = Field(
         default="torch", description="Whose tensor names and axis order the file has; the network is the same."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from pydantic_core import ErrorDetails, from_json
 from service.errors import MOST_COUNTED, MOST_FAULTS, Excess, Fault, InvalidSpec, LimitExceeded, MalformedDocument
 from service.limits import Limits
 from service.spec.dialects import NAMES, Form, Path, form_of
-from service.spec.fields import MOST_INTEGER
+from service.spec.fields import MOST_EXACT
 from service.spec.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf
 from service.spec.layers import LAYER_ALIASES, LayerUnion, Patience
 from service.spec.model import ModelSpec
@@ -32,7 +33,7 @@ MOST_RECEIVED: Final = 60
 
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\[\s*\]|\{\s*\}|[,\[{]', re.DOTALL)
 """Strings, what is empty, and what a value follows; the last alone are one character."""
-_LONG_SEED: Final = re.compile(rb'"seed"\s*:\s*[0-9]{16}')
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{16}")
 _INITIALIZER_FIELDS: Final = frozenset(
     field
     for model in (ModelSpec, *LayerUnion.__args__)
@@ -79,7 +80,7 @@ def read_document(raw: bytes, members: Callable[[list[tuple[str, Any]]], Any] | 
     """
     try:
         from_json(raw, allow_inf_nan=False)
-        return json.loads(raw, object_pairs_hook=members or _members)
+        return json.loads(raw, object_pairs_hook=members or _members, parse_float=_number)
     except RecursionError:
         raise MalformedDocument("the JSON is nested too deeply") from None
     except ValueError as error:
@@ -112,16 +113,26 @@ def _framework(document: Any) -> Any:
     return document.get("framework") if isinstance(document, dict) else None
 
 
+def _number(text: str) -> float:
+    """A number, so that what is no whole number, or above 2^53, is not taken for one that it was rounded to."""
+    value = float(text)
+    if value == 0 and Decimal(text) != 0:
+        return 5e-324
+    if value == MOST_EXACT and Decimal(text) != MOST_EXACT:
+        return float(MOST_EXACT + 2)
+    return value
+
+
 def remarks_on(raw: bytes) -> list[str]:
     """What may be wrong with a specification as it came, though it is a valid one.
 
     A seed above 2^53 that came as a number may have been rounded on the way: JavaScript holds no such integer, and
     other readers of JSON neither (RFC 8259 section 6).
     """
-    if not _LONG_SEED.search(raw):
+    if not _LONG_NUMBER.search(raw):
         return []
     seed = json.loads(raw).get("seed")
-    if isinstance(seed, str) or seed <= MOST_INTEGER:
+    if isinstance(seed, str) or seed <= MOST_EXACT:
         return []
     return [f"the seed {seed} came as a JSON number above 2^53, which JavaScript rounds: send it as a string of digits"]
 

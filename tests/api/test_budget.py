@@ -100,7 +100,9 @@ def test_who_asks_for_more_than_a_whole_budget_is_told_to_ask_for_a_range_and_ma
     async def scenario() -> None:
         async with budget_of(1000, storage) as budget:
             caller = somebody()
-            with pytest.raises(OverBudget, match=r"1000 are left, and this asks for 1001: ask for a range$") as over:
+            with pytest.raises(
+                OverBudget, match=r"1000 are left, and this asks for 1001: ask for less at once, by ranges"
+            ) as over:
                 await budget.take(caller, 1001)
             assert over.value.seconds == 1
             await budget.take(caller, 1000)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import httpx
@@ -14,7 +12,7 @@ import pytest
 
 from service.api import planning
 from service.api.options import FileOptions, SpecOptions
-from service.api.planning import LARGE_PLAN, LARGE_TEXT, Kept, Lane, Planning, Sized
+from service.api.planning import LARGE_PLAN, LARGE_TEXT, Lane, Planning
 from service.api.sources import linked, posted
 from service.errors import Busy, InvalidSpec, UnknownPermalink
 from service.limits import Limits
@@ -30,62 +28,6 @@ from tests.conftest import StartServer
 MANY: Spec = spec({"type": "repeat", "name": "h", "times": LARGE_PLAN, "layers": [linear(bias=False)]})
 CANONICAL = canonical_json(canonical_document(read_spec(body(SMALL))))
 OPTIONS = FileOptions()
-
-
-class Thing:
-    """Something of a size."""
-
-    def __init__(self, memory: int) -> None:
-        self.memory = memory
-
-
-# what is kept
-
-
-def test_what_is_kept_is_made_once_while_there_is_room() -> None:
-    kept, made = Kept(30), list[str]()
-
-    def make(name: str) -> Thing:
-        made.append(name)
-        return Thing(10)
-
-    for name in "abcabdaabc":
-        kept.get(name, partial(make, name))
-
-    assert made == ["a", "b", "c", "d", "c"]  # when d came c had not been asked for longest, and then d
-    assert [kept.find(name) is not None for name in "abcd"] == [True, True, True, False]
-
-
-def test_what_is_larger_than_all_room_drives_nothing_out() -> None:
-    kept = Kept(30)
-    small = kept.get("small", lambda: Thing(20))
-
-    assert kept.get("large", lambda: Thing(31)).memory == 31
-    assert kept.find("large") is None
-    assert kept.find("small") is small
-
-
-def test_simultaneous_askers_have_one_thing_made_or_one_error() -> None:
-    kept, made, all_ask = Kept(100), list[int](), threading.Event()
-
-    def make() -> Sized:
-        assert all_ask.wait(20)
-        made.append(1)
-        return Thing(1)
-
-    def fail() -> Sized:
-        made.append(2)
-        raise InvalidSpec([])
-
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(kept.get, "a", make) for _ in range(4)]
-        all_ask.set()
-        assert len({id(each.result()) for each in asked}) == 1
-    with pytest.raises(InvalidSpec):
-        kept.get("b", fail)
-    with pytest.raises(InvalidSpec):
-        kept.get("b", fail)
-    assert made == [1, 2, 2]  # an error is not kept
 
 
 # lanes
@@ -156,7 +98,7 @@ def asked(*sources: planning.Source, options: FileOptions = OPTIONS) -> list[Any
     """The files of some specifications, asked for one after the other."""
 
     async def scenario() -> list[Any]:
-        desk = Planning(Limits(), 10, 1 << 20)
+        desk = Planning(Limits(), 10, 1 << 20, 1 << 30)
         try:
             return [await desk.file("somebody", source, options) for source in sources]
         finally:
@@ -197,7 +139,7 @@ def test_a_file_is_planned_once_for_all_spellings_and_ways_to_ask(lanes: list[st
     files = asked(*map(posted, spellings), linked(encode_permalink(CANONICAL)), linked(encode_permalink(body(SMALL))))
 
     assert len({id(file) for file in files}) == 1
-    assert len(lanes) == 3 + 1  # one expansion; the canonical form itself is not even read
+    assert len(lanes) == 2 + 1  # what has been read once, or is canonical itself, is not even read
 
 
 def test_options_have_files_of_their_own(lanes: list[str]) -> None:
@@ -214,7 +156,7 @@ def test_options_have_files_of_their_own(lanes: list[str]) -> None:
 
 def test_a_plan_alone_is_kept_apart_from_files() -> None:
     async def scenario() -> bool:
-        desk = Planning(Limits(), 10, 1 << 20)
+        desk = Planning(Limits(), 10, 1 << 20, 1 << 30)
         plans = [await desk.plan("somebody", posted(CANONICAL), SpecOptions()) for _ in range(2)]
         file = await desk.file("somebody", posted(CANONICAL), OPTIONS)
         desk.close()
@@ -229,6 +171,30 @@ def test_what_is_refused_is_refused_every_time() -> None:
             asked(linked("garbage"))
         with pytest.raises(InvalidSpec):
             asked(posted(body(spec(linear(), linear()))))
+
+
+def test_large_plans_that_are_in_use_take_no_more_memory_than_they_may() -> None:
+    [one] = asked(posted(body(MANY)))
+
+    async def scenario() -> None:
+        desk = Planning(Limits(), 10, kept_bytes=0, used_bytes=3 * one.memory)
+
+        async def ask(caller: str, document: Spec) -> Any:
+            return await desk.file(caller, posted(body(document)), OPTIONS)
+
+        mine = [await ask("one", MANY | {"seed": seed}) for seed in (1, 2)]
+        with pytest.raises(Busy):
+            await ask("one", MANY | {"seed": 3})  # has more than half of all
+        small = await ask("one", SMALL)
+        theirs = await ask("other", MANY | {"seed": 3})
+        with pytest.raises(Busy):
+            await ask("third", MANY | {"seed": 4})  # all is taken
+        mine.clear()
+        again = await ask("one", MANY | {"seed": 3})
+        desk.close()
+        assert again.etag == theirs.etag != small.etag
+
+    asyncio.run(scenario())
 
 
 # over HTTP

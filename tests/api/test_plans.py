@@ -114,7 +114,7 @@ def test_a_permalink_that_is_null_is_explained_and_ranges_are_not_promised(clien
     assert client.post("/v1/weights", json=SMALL).headers["accept-ranges"] == "bytes"
 
 
-@pytest.mark.parametrize(("seed", "warned"), [(2**53 - 1, False), (2**53, True), (2**64 - 1, True)])
+@pytest.mark.parametrize(("seed", "warned"), [(2**53, False), (2**53 + 1, True), (2**64 - 1, True)])
 def test_a_seed_that_javascript_may_have_rounded_is_a_warning(client: httpx.Client, seed: int, warned: bool) -> None:
     config = {"class_name": "Zeros", "config": {"seed": 2**60}}
     as_number = client.post("/v1/plan", json=spec(linear(bias_initializer=config), seed=seed)).json()
@@ -122,6 +122,8 @@ def test_a_seed_that_javascript_may_have_rounded_is_a_warning(client: httpx.Clie
 
     assert [f"the seed {seed} came as a JSON number" in warning for warning in as_number["warnings"]] == [True] * warned
     assert as_text == as_number | {"warnings": []}
+    overridden = client.post("/v1/plan?seed=3", json=spec(linear(bias_initializer=config), seed=seed))
+    assert overridden.json()["warnings"] == []
 
 
 def test_fans_and_laws_are_in_the_plan(client: httpx.Client) -> None:

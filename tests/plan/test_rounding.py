@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from service.plan.rounding import MOST_CHANGED, MOST_LOST
+from service.plan import rounding
+from service.plan.rounding import MOST_CHANGED, MOST_LOST, rounding_warnings
 from service.stream.dtypes import DType
 from tests.plan.planned import Layer, linear, planned, repeat, tensor, values
 
@@ -111,3 +112,10 @@ def test_repeats_share_one_warning_that_names_the_first() -> None:
 
 def test_a_tensor_without_values_loses_none() -> None:
     assert warnings_of(DEAD, "F16", (0, 3)) == ()
+
+
+def test_of_very_many_laws_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounding, "MOST_LOOKED_AT", 3)
+    layers = [tensor(f"w{n}", (n + 1,), {"type": "normal", "std": 1e-9}, dtype="F16") for n in range(5)]
+
+    assert len(list(rounding_warnings(planned(*layers).tensors))) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Final
@@ -754,3 +755,23 @@ def test_any_json_is_a_specification_or_has_faults(document: Json) -> None:
 def test_any_bytes_are_a_malformed_document_or_have_faults(raw: bytes) -> None:
     with pytest.raises((InvalidSpec, MalformedDocument)):
         read_spec(raw)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("9007199254740993.0", "must be written as an integer or a string of digits above 2^53"),
+        ("9007199254740992.000000001", "must be written as an integer or a string of digits above 2^53"),
+        ("1e-400", "must be an integer"),
+        ("0.0000000000000000000000001e-999", "must be an integer"),
+    ],
+)
+def test_a_number_is_not_taken_for_the_whole_one_that_it_would_be_rounded_to(number: str, message: str) -> None:
+    with pytest.raises(InvalidSpec, match=re.escape(message)):
+        read_spec(f'{{"seed":{number},"layers":[{{"type":"tensor","name":"w","shape":[]}}]}}'.encode())
+
+
+def test_true_is_no_version_of_the_stream() -> None:
+    [(pointer, message)] = faults(spec(stream=True))
+
+    assert (pointer, message) == ("/stream", "must be 1; got true")
