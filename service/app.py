@@ -96,7 +96,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
             settings.limits, settings.max_planning_queue, settings.max_plan_memory, settings.max_plan_memory_in_use
         ),
         Admission(settings.max_streams, settings.max_queue),
-        Admission(settings.max_whole_streams, settings.max_whole_queue),
+        Admission(settings.max_whole_streams, settings.max_whole_queue, each=max(1, settings.max_whole_streams // 2)),
         Budget(settings.bytes_per_minute, settings.redis),
     )
     await asyncio.to_thread(services.check_platform)

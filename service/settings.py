@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         default=8,
         description=(
             "Answers at once, in each process, for which more must be drawn whole than takes 0.1 s; they have places"
-            " of their own."
+            " of their own, of which one caller gets half."
         ),
     )
     max_whole_queue: NotNegative = Field(

@@ -25,12 +25,20 @@ class Turns(Generic[Item]):
 
     def take(self) -> Item:
         """The next thing; its owner then goes behind all others."""
-        owner, line = self._lines.popitem(last=False)
+        return self.take_of(next(iter(self._lines)))
+
+    def take_of(self, owner: str) -> Item:
+        """The next thing of an owner, who then goes behind all others."""
+        line = self._lines.pop(owner)
         item = line.popleft()
         if line:
             self._lines[owner] = line
         self._waiting -= 1
         return item
+
+    def owners(self) -> list[str]:
+        """Whose turn it is, one after the other."""
+        return list(self._lines)
 
     def remove(self, owner: str, item: Item) -> None:
         """Take something out of the line, if it is still there."""

@@ -6,6 +6,7 @@ What draws and what plans have places of their own, so that neither waits for th
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,12 +26,21 @@ class Admission:
             turned away, so that nobody can fill it for all others.
         waiting: counts who waits.
         active: counts who has a place.
+        each: how many places one caller may have; all of them where None.
     """
 
     def __init__(
-        self, places: int, queue: int, waiting: Gauge = metrics.QUEUE, active: Gauge = metrics.STREAMS
+        self,
+        places: int,
+        queue: int,
+        waiting: Gauge = metrics.QUEUE,
+        active: Gauge = metrics.STREAMS,
+        *,
+        each: int | None = None,
     ) -> None:
         self._free = places
+        self._each = each or places
+        self._held: Counter[str] = Counter()
         self._queue = queue
         self._waiting: Turns[asyncio.Future[bool]] = Turns()
         self._gauges = waiting, active
@@ -58,11 +68,11 @@ class Admission:
             with active.track_inprogress():
                 yield
         finally:
-            self._leave()
+            self._leave(caller)
 
     async def _enter(self, caller: str, *, begun: bool) -> None:
-        if self._free > 0:
-            self._free -= 1
+        if self._free > 0 and self._held[caller] < self._each:
+            self._take(caller)
             return
         if not begun and len(self._waiting) >= self._queue:
             self._turn_away(caller)
@@ -73,7 +83,7 @@ class Admission:
                 raise self._busy()
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.result():
-                self._leave()  # it was our turn just now
+                self._leave(caller)  # it was our turn just now
             self._waiting.remove(caller, turn)
             raise
 
@@ -88,10 +98,20 @@ class Admission:
     def _busy(self) -> Busy:
         return Busy(f"{self._queue} requests are waiting for their turn already")
 
-    def _leave(self) -> None:
-        while self._waiting:
-            turn = self._waiting.take()
-            if not turn.done():
-                turn.set_result(True)
-                return
+    def _take(self, caller: str) -> None:
+        self._free -= 1
+        self._held[caller] += 1
+
+    def _leave(self, caller: str) -> None:
+        """Give a place back, and the free ones to those whose turn it is."""
         self._free += 1
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
+        for owner in self._waiting.owners():
+            while self._free and self._held[owner] < self._each and self._waiting.length(owner):
+                turn = self._waiting.take_of(owner)
+                if not turn.done():
+                    self._take(owner)
+                    turn.set_result(True)
+                    break

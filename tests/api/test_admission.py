@@ -233,6 +233,33 @@ def test_an_error_gives_the_place_back() -> None:
     asyncio.run(scenario())
 
 
+def test_one_caller_has_no_more_than_its_share_of_the_places() -> None:
+    async def scenario() -> None:
+        admission, order = Admission(3, 10, each=2), list[str]()
+        places = [asyncio.ensure_future(held(admission, caller, order)) for caller in "aaab"]
+        await settle()
+        assert order == ["a", "a", "b"]  # there was a place for b, and none more for a
+        places.append(asyncio.ensure_future(held(admission, "c", order)))
+        await settle()
+        places[2].cancel()  # who waits over its share
+        places[0].cancel()
+        await settle()
+        assert order == ["a", "a", "b", "c"]
+        for place in places:
+            place.cancel()
+        await asyncio.gather(*places, return_exceptions=True)
+        await assert_all_free(admission, 2)
+
+    asyncio.run(scenario())
+
+
+async def held(admission: Admission, caller: str, order: list[str]) -> None:
+    """Have a place until cancelled."""
+    async with admission.place(caller):
+        order.append(caller)
+        await asyncio.Event().wait()
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.randoms(use_true_random=True))
 def test_no_place_is_lost_or_given_twice_in_a_storm_of_cancellations(random: Random) -> None:
