@@ -72,7 +72,10 @@ def read_linked(text: bytes, limits: Limits | None = None) -> ModelSpec:
     except MalformedDocument as error:
         raise UnknownPermalink(f"the permalink does not decode: {error}") from None
     except InvalidSpec as error:
-        raise UnknownPermalink(f"the permalink carries no valid specification: {error}") from None
+        first, *others = error.faults
+        more = f" (and {len(others)} more)" if others else ""
+        text = f"{first.pointer}: {first.message}".removeprefix(": ") + more
+        raise UnknownPermalink(f"the permalink carries no valid specification: {text}") from None
 
 
 def decode_permalink(permalink: str, limits: Limits | None = None) -> ModelSpec:

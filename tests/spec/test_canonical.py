@@ -329,6 +329,16 @@ def test_what_carries_no_specification_is_an_unknown_permalink(permalink: str) -
         decode_permalink(permalink)
 
 
+def test_of_an_invalid_specification_in_a_permalink_the_first_fault_is_told_and_the_others_are_counted() -> None:
+    with pytest.raises(UnknownPermalink) as refusal:
+        decode_permalink(linked(b'{"seed":1,"layers":[1,2,3]}'))
+    assert str(refusal.value).endswith("specification: /layers/0: must be an object; got 1 (and 2 more)")
+
+    with pytest.raises(UnknownPermalink) as refusal:
+        decode_permalink(linked(b"[]"))
+    assert str(refusal.value).endswith("specification: must be an object; got []")
+
+
 @pytest.mark.parametrize("stray", ["!!!!", "    ", "\n\n\n\n", "....", "%%%%", "++++", "////", "==AA", "\0\0\0\0"])
 @pytest.mark.parametrize("place", [0, 4, len(GOOD)], ids=["before", "within", "after"])
 def test_characters_that_are_not_of_base64url_make_an_unknown_permalink(stray: str, place: int) -> None:
