@@ -5,8 +5,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-strip-extras \
     --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(UPGRADE)
 SECONDS ?= 120
+MINUTES ?= 3
 
-.PHONY: serve test lint exhaustive golden platforms bench soak lock generated clean
+.PHONY: serve test lint exhaustive golden platforms fuzz bench soak lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
@@ -38,6 +39,9 @@ golden: $(VENV)/test.done ## add new rows to the golden tables; fails where an o
 
 platforms: $(VENV)/test.done ## the golden bytes on emulated machines, with Debian's packages; minutes (needs qemu-user-static)
 	$(BIN)/python -m tests.platforms
+
+fuzz: $(VENV)/test.done ## minutes of valid and mutated requests: agreement, refusals, cost (MINUTES=3 SEED=… CASE=…)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
 
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py

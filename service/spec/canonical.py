@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
 import rfc8785
 
-from service.errors import InvalidSpec, MalformedDocument, UnknownPermalink
+from service.errors import Fault, InvalidSpec, MalformedDocument, UnknownPermalink
 from service.limits import Limits
 from service.spec.model import ModelSpec
 from service.spec.parsing import read_spec
@@ -72,10 +73,12 @@ def read_linked(text: bytes, limits: Limits | None = None) -> ModelSpec:
     except MalformedDocument as error:
         raise UnknownPermalink(f"the permalink does not decode: {error}") from None
     except InvalidSpec as error:
-        first, *others = error.faults
-        more = f" (and {len(others)} more)" if others else ""
-        text = f"{first.pointer}: {first.message}".removeprefix(": ") + more
-        raise UnknownPermalink(f"the permalink carries no valid specification: {text}") from None
+        raise UnknownPermalink(f"the permalink carries no valid specification: {_first(error.faults)}") from None
+
+
+def _first(faults: Sequence[Fault]) -> str:
+    first, *others = faults
+    return f"{first.pointer}: {first.message}".removeprefix(": ") + (f" (and {len(others)} more)" if others else "")
 
 
 def decode_permalink(permalink: str, limits: Limits | None = None) -> ModelSpec:
