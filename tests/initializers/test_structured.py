@@ -565,7 +565,7 @@ def test_every_column_has_exactly_so_many_zeros(shape: tuple[int, int], sparsity
         (layer("gru", input_size=7, hidden_size=10), lambda w: w.reshape(3, 10, 7).transpose(1, 0, 2).reshape(10, 21)),
         (layer("embedding", num_embeddings=10, embedding_dim=6), lambda w: w),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_the_columns_of_a_layer_are_those_of_each_of_its_maps(subject: Layer, columns: View) -> None:
     w = columns(weight(subject, {"type": "sparse", "sparsity": 0.25}))
