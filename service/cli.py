@@ -150,6 +150,7 @@ def _serve_together(settings: Settings) -> None:
     create_app(settings)  # what is wrong with the settings is said here, and once
     config = uvicorn.Config(partial(create_app, settings), factory=True, **_server(settings))
     with config.bind_socket() as listening:
+        listening.listen(config.backlog)  # who comes before the workers waits for them
         watch(config, listening, settings.workers)
 
 
