@@ -53,7 +53,7 @@ WRONG = {
     "1.4 million empty objects": listed("{}", 1_390_000),
     "2 million numbers": listed("5", 2_000_000),
     "130,000 empty objects": listed("{}", 130_000),
-    "16,000 different layers, the last of them wrong": listed(LINEAR, 16_000)[:-2]
+    "8,000 different layers, the last of them wrong": listed(LINEAR, 8_000)[:-2]
     + b',{"type":"tensor","name":"w","shape":[2],"initializer":"he_normal"}]}',
     "21,000 tensors of one name": listed('{"type":"tensor","name":"w","shape":[1]}', 21_000, initializer="ones"),
     "21,000 names with control characters": listed('{"type":"tensor","name":"#\\u0001","shape":[]}', 21_000),
