@@ -81,4 +81,4 @@ async def _measured(request: Request, services: Services, plan: Plan, headers: d
     if request.method == "HEAD":
         return headless(200, {"Content-Type": JSON, **headers})
     measured = await services.measure(plan, request)
-    return await services.document(request, len(plan.tensors), statistics_json(plan, measured), headers)
+    return await services.document(request, len(plan.tensors), statistics_json(plan, measured), headers, begun=True)

@@ -92,14 +92,29 @@ class Services:
         return file
 
     async def document(
-        self, request: Request, tensors: int, pieces: Iterator[bytes], headers: Mapping[str, str] | None = None
+        self,
+        request: Request,
+        tensors: int,
+        pieces: Iterator[bytes],
+        headers: Mapping[str, str] | None = None,
+        *,
+        begun: bool = False,
     ) -> Response:
-        """A JSON document of which no more than a piece is in memory; at once, if it is about few tensors."""
+        """A JSON document of which no more than a piece is in memory; at once, if it is about few tensors.
+
+        Args:
+            request: whose body must have been read.
+            tensors: how many it is about.
+            pieces: of the document.
+            headers: of the answer.
+            begun: whether what was drawn for it is not to be lost.
+        """
         caller = caller_of(request.scope)
         if tensors < LARGE_PLAN:
-            work = self.planning.run(caller, tensors, lambda: b"".join(pieces))
+            work = self.planning.run(caller, tensors, lambda: b"".join(pieces), begun=begun)
             return Response(await while_connected(request, work), media_type=JSON, headers=headers)
-        first = await while_connected(request, self.planning.run(caller, tensors, lambda: next(pieces)))
+        begin = self.planning.run(caller, tensors, lambda: next(pieces), begun=begun)
+        first = await while_connected(request, begin)
 
         async def sent() -> AsyncIterator[bytes]:
             piece = first
