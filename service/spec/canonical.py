@@ -81,16 +81,6 @@ def _first(faults: Sequence[Fault]) -> str:
     return f"{first.pointer}: {first.message}".removeprefix(": ") + (f" (and {len(others)} more)" if others else "")
 
 
-def decode_permalink(permalink: str, limits: Limits | None = None) -> ModelSpec:
-    """The specification that a permalink carries.
-
-    Raises:
-        UnknownPermalink: there is none.
-        LimitExceeded: it has too many values.
-    """
-    return read_linked(inflate_permalink(permalink), limits)
-
-
 def _inflate(packed: bytes) -> bytes:
     inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     text = inflate.decompress(packed, MOST_INFLATED)

@@ -9,7 +9,7 @@ import pytest
 from service.errors import MOST_FAULTS, LimitExceeded
 from service.limits import Limits
 from service.plan import make_plan
-from service.spec.canonical import decode_permalink
+from service.spec.canonical import inflate_permalink, read_linked
 from service.spec.parsing import read_spec
 from service.stream.dtypes import DType
 from tests.plan.planned import Layer, faults, group, linear, planned, repeat, spec, stored, tensor
@@ -103,7 +103,7 @@ def test_a_plan_carries_its_canonical_form_digest_and_permalink() -> None:
         b'{"layers":[{"layers":[{"initializer":"ones","name":"w","shape":[7],"type":"tensor"}],"name":"b","times":4,'
         b'"type":"repeat"}],"seed":"3","stream":1}'
     )
-    assert decode_permalink(plan.permalink) == plan.spec
+    assert read_linked(inflate_permalink(plan.permalink)) == plan.spec
     assert make_plan(plan.spec).digest == plan.digest
 
 

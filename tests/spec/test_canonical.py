@@ -21,16 +21,22 @@ from service.spec.canonical import (
     MOST_INFLATED,
     canonical_document,
     canonical_json,
-    decode_permalink,
     digest_of,
     encode_permalink,
+    inflate_permalink,
+    read_linked,
 )
+from service.spec.model import ModelSpec
 from service.spec.parsing import read_spec
 from tests.spec.specifications import Object, specifications, spelled_otherwise
 
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LAYER: Object = {"type": "tensor", "name": "w", "shape": [2, 3]}
+
+
+def decode_permalink(permalink: str) -> ModelSpec:
+    return read_linked(inflate_permalink(permalink))
 
 
 def canonical(document: Object | bytes) -> bytes:
