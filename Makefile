@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-strip-extras \
     --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(UPGRADE)
 SECONDS ?= 120
-LONGEST := tests/test_workers.py tests/fuzz tests/api
+LONGEST := tests/cli/test_workers.py tests/fuzz tests/api
 MINUTES ?= 3
 
 .PHONY: serve test lint exhaustive golden platforms fuzz bench soak lock generated clean

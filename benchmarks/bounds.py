@@ -26,7 +26,7 @@ from service.errors import Refused
 from service.formats.safetensors import check_outline
 from service.limits import Limits
 from service.plan import make_outline, make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 
 RUNS = 7
 SMALL = b'{"seed":1,"layers":[{"type":"linear","name":"fc","in_features":3,"out_features":2}]}'

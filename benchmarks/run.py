@@ -29,11 +29,11 @@ from measuring import (
 )
 from numpy.typing import NDArray
 
+from service.delivery.memory import keep_freed_memory
 from service.formats.safetensors import CHUNK_BYTES
-from service.memory import keep_freed_memory
 from service.plan import TensorPlan, make_plan
+from service.schema.parsing import read_spec
 from service.settings import Settings
-from service.spec.parsing import read_spec
 
 RUNS = 7
 SHAPE = (4096, 16384)

@@ -1,5 +1,5 @@
 """`python -m service`: the same as the installed command `xavier`."""
 
-from service.cli import main
+from service.cli.commands import main
 
 main()

@@ -15,18 +15,20 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__
-from service.api import catalogue, docs, metrics, operations, plans, problems, weights
-from service.api.access import ACCEPTED, EXPOSED, HEALTH, METRICS, Access
-from service.api.admission import Admission
-from service.api.budget import Budget
-from service.api.connections import Caps
-from service.api.documentation import build_document
-from service.api.negotiation import HeadAsGet
-from service.api.observation import Observation
-from service.api.planning import Planning
-from service.api.services import Services
-from service.delivery import DrawingPool
-from service.memory import keep_freed_memory
+from service.api.guard import metrics
+from service.api.guard.access import ACCEPTED, EXPOSED, HEALTH, METRICS, Access
+from service.api.guard.admission import Admission
+from service.api.guard.budget import Budget
+from service.api.guard.connections import Caps
+from service.api.guard.observation import Observation
+from service.api.guard.work import Planning
+from service.api.http import problems
+from service.api.http.negotiation import HeadAsGet
+from service.api.openapi import build_document
+from service.api.routes import catalogue, docs, operations, plans, weights
+from service.api.state import Services
+from service.delivery.memory import keep_freed_memory
+from service.delivery.pool import DrawingPool
 from service.settings import Settings
 
 SWITCH_SECONDS: Final = 0.0005

@@ -13,7 +13,7 @@
     │   └── OverBudget       the caller has had the bytes that it may have for now
     └── BrokenPlatform       this machine does not compute the stream's known answers
 
-There is no HTTP here: `service.api.problems` maps each to a status, `service.cli` to an exit code.
+There is no HTTP here: `service.api.http.problems` maps each to a status, `service.cli.commands` to an exit code.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import httpx
 import pytest
 
-from service.cli import main
+from service.cli.commands import main
 from tests.api.answers import Contract
 from tests.api.servers import Server, running_server
 

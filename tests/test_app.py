@@ -6,7 +6,7 @@ import asyncio
 from threading import enumerate as threads
 
 from service import __version__
-from service.api.documentation import document_text
+from service.api.openapi import document_text
 from service.app import create_app
 from service.settings import Settings
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from service import errors
-from service.api import problems
+from service.api.http import problems
 from service.errors import (
     MOST_FAULTS,
     Excess,

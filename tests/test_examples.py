@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from service.plan import Plan, make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUNNING_STATISTICS = ("running_mean", "running_var")

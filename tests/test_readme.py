@@ -16,8 +16,8 @@ import requests
 from numpy.testing import assert_array_equal
 
 from service.plan import make_plan
+from service.schema.parsing import read_spec
 from service.settings import with_table
-from service.spec.parsing import read_spec
 from service.stream.dtypes import DType, widen
 from tests.api.servers import Server
 

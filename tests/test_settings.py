@@ -11,7 +11,7 @@ import click
 import pytest
 from pydantic import ValidationError
 
-from service.cli import cli
+from service.cli.commands import cli
 from service.limits import Limits
 from service.settings import Settings, settings_table
 

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.initializers.distributions import stored
+from service.distributions.elementwise import stored
 from service.plan import TensorPlan
 from service.stream.dtypes import widen
 

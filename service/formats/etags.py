@@ -11,13 +11,13 @@ from hashlib import sha256
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
+from service.distributions.blockwise import Joined, Stacked, Sum
+from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.structured import Identity, Orthogonal, Sparse
+from service.distributions.truncated import CutNormal
 from service.formats.quoting import quoted
-from service.initializers.combined import Joined, Stacked, Sum
-from service.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
-from service.initializers.structured import Identity, Orthogonal, Sparse
-from service.initializers.truncated import CutNormal
 from service.plan import Parameter, TensorPlan
-from service.plan.arrangement import Arrangement
+from service.plan.rearrangement import Arrangement
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType
 

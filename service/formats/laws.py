@@ -7,12 +7,12 @@ from dataclasses import fields
 from math import inf, isfinite, isinf, prod
 from typing import Any, Final
 
-from service.initializers.combined import Joined, Stacked, Sum
-from service.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
-from service.initializers.fans import Shape
-from service.initializers.structured import Identity, Orthogonal, Sparse
-from service.initializers.truncated import CutNormal
-from service.spec.fields import MOST_INTEGER
+from service.distributions.blockwise import Joined, Stacked, Sum
+from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.structured import Identity, Orthogonal, Sparse
+from service.distributions.truncated import CutNormal
+from service.schema.fields import MOST_INTEGER
+from service.stream.words import Shape
 
 LAWS: Final[dict[type[Any], str]] = {
     Uniform: "uniform",

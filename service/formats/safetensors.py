@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.statistics import Summary, expected, misstated
+from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
+from service.distributions.truncated import CutNormal
 from service.errors import Excess, LimitExceeded
 from service.formats.etags import etag
 from service.formats.laws import law_document
-from service.initializers.distributions import Constant, Normal, TruncatedNormal, Uniform
-from service.initializers.truncated import CutNormal
 from service.limits import Limits
 from service.plan import Outline, Parameter, Plan, TensorPlan
-from service.spec.canonical import canonical_json
-from service.spec.initializers import AnyInitializer, KerasDefault, TorchDefault
+from service.schema.canonical import canonical_json
+from service.schema.initializers import AnyInitializer, KerasDefault, TorchDefault
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType
 

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
+from service.distributions.blockwise import summed
+from service.distributions.elementwise import Distribution
 from service.errors import InvalidFile, XavierError
 from service.formats.laws import MOST_AXES, covers, read_law
-from service.initializers.combined import summed
-from service.initializers.distributions import Distribution
 from service.initializers.fans import Fans
 from service.limits import Limits
 from service.plan import Parameter, TensorPlan
-from service.plan.arrangement import Arrangement
-from service.plan.laws import law_of
-from service.spec.fields import MOST_INTEGER, Count, Seed, Size, Wire
-from service.spec.initializers import Initializer
-from service.spec.parsing import read_document
+from service.plan.rearrangement import Arrangement
+from service.plan.resolve import law_of
+from service.schema.fields import MOST_INTEGER, Count, Seed, Size, Wire
+from service.schema.initializers import Initializer
+from service.schema.parsing import read_document
 from service.stream.dtypes import DType, widen
 
 COMPARED_ELEMENTS: Final = 1 << 19

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Literal, NamedTuple
 
+from service.stream.words import Shape
+
 Layout = Literal["out_in", "in_out"]
-Shape = tuple[int, ...]
 
 
 class Fans(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Literal
 
-from service.initializers.distributions import STD_OF_TRUNCATED, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.elementwise import STD_OF_TRUNCATED, Distribution, Normal, TruncatedNormal, Uniform
 from service.initializers.fans import Fans
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]

@@ -16,18 +16,18 @@ from operator import add, attrgetter
 from typing import Final, NamedTuple
 from unicodedata import category
 
+from service.distributions.blockwise import renamed
+from service.distributions.elementwise import Constant
 from service.errors import MOST_COUNTED, Excess, Fault, InvalidSpec, LimitExceeded
-from service.initializers.combined import renamed
-from service.initializers.distributions import Constant
 from service.limits import Limits
-from service.plan.laws import Understood, understand
-from service.plan.role import NUMBER, Role
-from service.plan.roles import roles_of
+from service.plan.layers.dispatch import roles_of
+from service.plan.parameter import NUMBER, Role
+from service.plan.resolve import Understood, understand
 from service.plan.tensors import Parameter, Plan, TensorPlan
-from service.spec.canonical import canonical_document, canonical_json
-from service.spec.initializers import TruncatedNormal
-from service.spec.layers import AnyLayer, Group, LayerNorm, Leaf, Repeat, RMSNorm, Tensor
-from service.spec.model import ModelSpec
+from service.schema.canonical import canonical_document, canonical_json
+from service.schema.initializers import TruncatedNormal
+from service.schema.layers import AnyLayer, Group, LayerNorm, Leaf, Repeat, RMSNorm, Tensor
+from service.schema.model import ModelSpec
 from service.stream.dtypes import DType
 
 NOTHING: Final = Understood(Constant(0.0), None, None)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from service.initializers.distributions import WordLaw, stored
-from service.initializers.stored import is_coarse
+from service.distributions.elementwise import WordLaw, stored
+from service.distributions.stored import is_coarse
 from service.stream.dtypes import DType
 
 if TYPE_CHECKING:

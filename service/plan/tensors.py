@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from service.initializers.distributions import Constant, Distribution
-from service.initializers.fans import Fans, Shape
-from service.initializers.whole import Whole
-from service.plan.arrangement import Arrangement
-from service.plan.role import Role, Rule
+from service.distributions.cache import Whole
+from service.distributions.elementwise import Constant, Distribution
+from service.initializers.fans import Fans
+from service.plan.parameter import Role, Rule
+from service.plan.rearrangement import Arrangement
 from service.plan.warnings import warnings_of
-from service.spec.canonical import digest_of, encode_permalink
-from service.spec.initializers import AnyInitializer
-from service.spec.model import ModelSpec
+from service.schema.canonical import digest_of, encode_permalink
+from service.schema.initializers import AnyInitializer
+from service.schema.model import ModelSpec
 from service.stream.dtypes import DType
-from service.stream.words import MOST_WORDS, WordSource
+from service.stream.words import MOST_WORDS, Shape, WordSource
 
 SPEC_MEMORY: Final = 20
 TENSOR_MEMORY: Final = 300

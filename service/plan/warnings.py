@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from service.plan.role import Role, Rule
-from service.plan.roles import STANDARD_NORMAL
+from service.plan.layers.dispatch import STANDARD_NORMAL
+from service.plan.parameter import Role, Rule
 from service.plan.rounding import rounding_warnings
-from service.spec import initializers as wire
-from service.spec.initializers import AnyInitializer
-from service.spec.model import ModelSpec
+from service.schema import initializers as wire
+from service.schema.initializers import AnyInitializer
+from service.schema.model import ModelSpec
 
 if TYPE_CHECKING:
     from service.plan.tensors import Parameter, TensorPlan

@@ -28,6 +28,8 @@ _ZEROS: Final = bytes(MOST_WORDS * WORD_BYTES + BLOCK_BYTES)
 _FIRST_WORDS: Final = np.arange(SCATTERED_WORDS, dtype=np.intp) * WORDS_IN_BLOCK
 Words = NDArray[np.uint32] | NDArray[np.uint64]
 Indices = NDArray[np.int64]
+Shape = tuple[int, ...]
+"""The sizes of a tensor's axes, or some of its axes."""
 Elements = range | Indices
 
 

@@ -26,7 +26,7 @@ from service.analysis.statistics import (
     misstated,
     summarise,
 )
-from service.delivery import DrawingPool
+from service.delivery.pool import DrawingPool
 from service.plan import Plan, TensorPlan
 from service.stream.dtypes import DType
 from tests.plan.planned import Layer, linear, planned, tensor, values

@@ -12,8 +12,8 @@ import requests
 import schemathesis
 from pydantic import ValidationError
 
-from service.spec.dialects import form_of
-from service.spec.model import ModelSpec
+from service.schema.dialects import form_of
+from service.schema.model import ModelSpec
 from tests.api.answers import Document
 from tests.api.servers import ROOT, Server, running_server
 

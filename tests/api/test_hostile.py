@@ -22,10 +22,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests import test_cli
 from tests.api.answers import assert_problem, header_of
 from tests.api.servers import ROOT, Server, drain, request_bytes, running_server, wait_for
 from tests.api.specs import EIGHT_GIB, FORTY_GB, SMALL, Spec, body, linear, spec, tensor
+from tests.cli import test_commands as test_cli
 from tests.conftest import StartServer
 
 README: Final = ROOT / "README.md"

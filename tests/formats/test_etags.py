@@ -16,7 +16,7 @@ from service.formats import etags
 from service.formats.etags import etag
 from service.formats.laws import LAWS
 from service.plan import Parameter, Plan
-from service.plan.arrangement import Arrangement
+from service.plan.rearrangement import Arrangement
 from tests.formats.files import STRUCTURED
 from tests.plan.planned import linear, planned, repeat
 

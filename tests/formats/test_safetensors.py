@@ -25,8 +25,8 @@ from service.formats.laws import law_document
 from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile, StatisticsOption
 from service.limits import Limits
 from service.plan import make_plan
-from service.plan.laws import law_of
-from service.spec.parsing import read_spec
+from service.plan.resolve import law_of
+from service.schema.parsing import read_spec
 from service.stream.dtypes import DType, widen
 from tests.formats.files import (
     MIXED,
@@ -42,7 +42,7 @@ from tests.formats.files import (
     written_by_the_reference,
 )
 from tests.plan.planned import Layer, linear, planned, repeat, stored, tensor, values
-from tests.spec.drawable import specifications
+from tests.schema.drawable import specifications
 
 each_option = pytest.mark.parametrize("statistics", OPTIONS)
 each_framework = pytest.mark.parametrize("framework", ["torch", "keras"])

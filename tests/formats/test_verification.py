@@ -19,10 +19,10 @@ from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.formats.verification import COMPARED_ELEMENTS, Difference, comparisons, open_stored, planned_by_metadata
 from service.limits import Limits
 from service.plan import Plan, TensorPlan, make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, header_of, layer, metadata_of, whole
 from tests.plan.planned import linear, planned, repeat, tensor
-from tests.spec.drawable import specifications
+from tests.schema.drawable import specifications
 
 PLAN: Final = planned(*MIXED)
 KERAS: Final = planned(*MIXED, framework="keras")

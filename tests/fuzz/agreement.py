@@ -12,11 +12,11 @@ from typing import Any, Final
 import httpx
 from click.testing import CliRunner
 
-from service.cli import cli
-from service.formats.documents import MOST_IN_URL, file_path
+from service.cli.commands import cli
+from service.formats.json import MOST_IN_URL, file_path
 from service.formats.verification import comparisons, open_stored, planned_by_metadata
 from service.limits import Limits
-from service.spec.canonical import encode_permalink
+from service.schema.canonical import encode_permalink
 from tests.api.answers import arrays_of
 from tests.formats.files import header_of, whole
 from tests.fuzz.cases import Case, valid_case

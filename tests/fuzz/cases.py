@@ -8,12 +8,12 @@ from functools import cached_property
 from random import Random
 from typing import Any, Final
 
-from service.delivery import needs
+from service.delivery.pool import needs
 from service.errors import Refused
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.limits import Limits
 from service.plan import Plan, make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 from tests.formats.files import OPTIONS, file_of
 from tests.fuzz.exchanges import REFUSING, Bound
 from tests.fuzz.specifications import Object, dtype, seed, specification

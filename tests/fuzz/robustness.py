@@ -11,14 +11,14 @@ from urllib.parse import unquote
 
 import httpx
 
-from service.api.problems import STATUSES
-from service.delivery import cost_of_all
+from service.api.http.problems import STATUSES
+from service.delivery.pool import cost_of_all
 from service.errors import XavierError
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, make_plan
-from service.spec.canonical import inflate_permalink, read_linked
-from service.spec.model import ModelSpec
-from service.spec.parsing import MOST_RECEIVED, read_spec
+from service.schema.canonical import inflate_permalink, read_linked
+from service.schema.model import ModelSpec
+from service.schema.parsing import MOST_RECEIVED, read_spec
 from tests.api.answers import assert_problem
 from tests.fuzz.cases import drawing_bound, planning_bound, valid_case
 from tests.fuzz.claims import same

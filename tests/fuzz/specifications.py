@@ -14,11 +14,11 @@ from service.errors import Refused
 from service.initializers.gains import NONLINEARITIES, NONLINEARITY_ALIASES
 from service.limits import Limits
 from service.plan import make_plan
-from service.spec import dialects
-from service.spec.dialects import Argument, Form
-from service.spec.initializers import AnyInitializer
-from service.spec.layers import Leaf
-from service.spec.parsing import read_spec
+from service.schema import dialects
+from service.schema.dialects import Argument, Form
+from service.schema.initializers import AnyInitializer
+from service.schema.layers import Leaf
+from service.schema.parsing import read_spec
 from service.stream.dtypes import DType
 
 Json = Any

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from service.spec.fields import DTYPE_ALIASES, MOST_EXACT
+from service.schema.fields import DTYPE_ALIASES, MOST_EXACT
 
 SPACES: Final = ("", "", "", " ", "\n\t")
 

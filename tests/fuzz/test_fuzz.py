@@ -8,9 +8,9 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from service.spec.initializers import AnyInitializer
-from service.spec.layers import LayerUnion
-from service.spec.parsing import read_spec
+from service.schema.initializers import AnyInitializer
+from service.schema.layers import LayerUnion
+from service.schema.parsing import read_spec
 from tests.api.answers import Contract
 from tests.api.servers import Server, running_server
 from tests.api.specs import body, spec, tensor

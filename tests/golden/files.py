@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.plan import make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, layer
 from tests.golden.tables import DATA, Answer, Question, Table
 from tests.plan.planned import Layer, linear, tensor

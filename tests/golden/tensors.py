@@ -8,12 +8,12 @@ from hashlib import sha256
 from typing import Final
 
 from service.plan import TensorPlan, make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 from service.stream.dtypes import DType
 from tests.golden.tables import DATA, Answer, Question, Table
-from tests.initializers.test_every_initializer import DEFAULT_ROWS
-from tests.initializers.test_every_initializer import ROWS as INITIALIZERS
 from tests.plan.planned import Layer, stored
+from tests.plan.test_every_initializer import DEFAULT_ROWS
+from tests.plan.test_every_initializer import ROWS as INITIALIZERS
 from tests.plan.test_every_layer import ROWS as LAYERS
 
 SEED: Final = 20100513

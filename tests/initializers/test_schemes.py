@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.initializers.distributions import Normal, TruncatedNormal, Uniform
+from service.distributions.elementwise import Normal, TruncatedNormal, Uniform
 from service.initializers.fans import Fans
 from service.initializers.schemes import (
     ComputedLaw,

@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple, get_args
 import numpy as np
 import pytest
 
-from service.initializers.distributions import Normal, TruncatedNormal, Uniform
+from service.distributions.elementwise import Normal, TruncatedNormal, Uniform
+from service.distributions.structured import Orthogonal
 from service.initializers.fans import Fans
 from service.initializers.gains import gain_of
-from service.initializers.structured import Orthogonal
 from service.plan import TensorPlan
-from service.spec import initializers as wire
-from service.spec.catalogue import layer_models, type_of
-from service.spec.fields import FanRule
+from service.schema import initializers as wire
+from service.schema.catalogue import layer_models, type_of
+from service.schema.fields import FanRule
 from service.stream.dtypes import DType
 from tests.plan.planned import Layer, planned, values
 

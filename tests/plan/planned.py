@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service.errors import Excess, InvalidSpec, LimitExceeded
 from service.limits import Limits
 from service.plan import Plan, TensorPlan, make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 from service.stream.dtypes import widen
 
 Array = NDArray[Any]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.initializers.combined import Joined, Stacked, Sum
+from service.distributions.blockwise import Joined, Stacked, Sum
 from service.limits import Limits
 from service.plan import TensorPlan
-from service.spec.layers import LayerUnion
+from service.schema.layers import LayerUnion
 from service.stream.dtypes import DType
 from service.stream.words import MOST_WORDS
 from tests.plan.planned import Array, Layer, by_name, linear, planned, stored, values

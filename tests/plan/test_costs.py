@@ -9,13 +9,15 @@ from typing import Any, Final
 import pytest
 
 from service.errors import MOST_COUNTED, MOST_FAULTS, InvalidSpec, LimitExceeded, Refused
-from service.formats import documents, safetensors
+from service.formats import json as documents
+from service.formats import safetensors
 from service.formats.safetensors import SafetensorsFile, check_outline
 from service.limits import Limits
-from service.plan import TensorPlan, make_outline, planner, roles
-from service.plan.role import Role
-from service.spec import parsing
-from service.spec.parsing import read_spec
+from service.plan import TensorPlan, make_outline, planner
+from service.plan.layers import dispatch as roles
+from service.plan.parameter import Role
+from service.schema import parsing
+from service.schema.parsing import read_spec
 from tests.plan.planned import Layer, excesses, faults, group, linear, planned, repeat, spec, tensor
 
 MEBIBYTE: Final = 1 << 20

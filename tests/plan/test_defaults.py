@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from service.initializers.distributions import Constant, Distribution, Normal, Uniform
-from service.initializers.structured import Orthogonal
+from service.distributions.elementwise import Constant, Distribution, Normal, Uniform
+from service.distributions.structured import Orthogonal
 from tests.plan.planned import Layer, group, linear, planned, repeat, values
 from tests.plan.test_every_layer import ROWS, Row, attention, convolution, depthwise, recurrent
 

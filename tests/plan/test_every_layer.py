@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from service.initializers.fans import Fans
-from service.spec.catalogue import layer_models, type_of
-from service.spec.layers import LAYER_ALIASES
+from service.schema.catalogue import layer_models, type_of
+from service.schema.layers import LAYER_ALIASES
 from service.stream.dtypes import DType
 from tests.plan.planned import Array, Layer, by_name, group, linear, planned, repeat, tensor, values
 

@@ -8,13 +8,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pytest
 
+from service.distributions.elementwise import Uniform
 from service.errors import InvalidSpec
-from service.formats.documents import plan_json
+from service.formats.json import plan_json
 from service.formats.safetensors import SafetensorsFile
-from service.initializers.distributions import Uniform
 from service.initializers.fans import Fans
 from service.plan import TensorPlan
-from service.plan.role import RULES
+from service.plan.parameter import RULES
 from tests.formats.files import read
 from tests.plan.planned import Array, Layer, group, linear, planned, repeat, tensor, values
 from tests.plan.test_every_layer import ROWS, Row, attention, convolution, depthwise, recurrent

@@ -9,8 +9,9 @@ import pytest
 
 from service.errors import InvalidSpec
 from service.limits import Limits
-from service.plan import planner, recurrent
-from service.plan.role import Role
+from service.plan import planner
+from service.plan.layers import recurrent
+from service.plan.parameter import Role
 from tests.plan.planned import Layer, excesses, faults, group, linear, planned, repeat, tensor
 from tests.plan.test_every_layer import attention, convolution, depthwise
 

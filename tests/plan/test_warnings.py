@@ -6,11 +6,11 @@ from typing import Any, Final, get_args
 
 import pytest
 
+from service.distributions.elementwise import Distribution
 from service.errors import InvalidSpec
-from service.initializers.distributions import Distribution
 from service.plan.warnings import MOST_SHOWN
-from service.spec import initializers as wire
-from service.spec.catalogue import initializer_models, type_of
+from service.schema import initializers as wire
+from service.schema.catalogue import initializer_models, type_of
 from tests.plan.planned import Layer, linear, planned, repeat, tensor
 
 SCHEMES: Final = [type_of(model) for model in initializer_models()]

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from service.distributions.blockwise import Joined, Stacked, Sum
+from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.known_answers import check_known_answers
+from service.distributions.structured import Identity, Orthogonal, Sparse
+from service.distributions.truncated import CutNormal
 from service.errors import BrokenPlatform
-from service.initializers.combined import Joined, Stacked, Sum
-from service.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
-from service.initializers.known_answers import check_known_answers
-from service.initializers.structured import Identity, Orthogonal, Sparse
-from service.initializers.truncated import CutNormal
 from service.stream.dtypes import DType
 from service.stream.words import Elements, WordSource
 

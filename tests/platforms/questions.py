@@ -8,11 +8,11 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any, Final
 
+from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
 from service.formats.laws import law_document
 from service.formats.safetensors import SafetensorsFile
-from service.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
 from service.plan import Plan, TensorPlan, make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 from service.stream.dtypes import DType
 from tests.golden.files import FILES
 from tests.golden.tensors import TENSORS

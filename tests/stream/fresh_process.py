@@ -13,7 +13,7 @@ import numpy as np
 from service.analysis.statistics import batches, measure, summarise
 from service.formats.safetensors import SafetensorsFile
 from service.plan import make_plan
-from service.spec.parsing import read_spec
+from service.schema.parsing import read_spec
 from service.stream.dtypes import DType
 
 INITIALIZERS: list[Any] = [

@@ -9,7 +9,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from service.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.elementwise import Distribution, Normal, TruncatedNormal, Uniform
 from service.stream.dtypes import DType
 from service.stream.scratch import scratch
 from service.stream.words import Elements, WordSource

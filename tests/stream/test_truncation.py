@@ -16,11 +16,11 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.initializers.probabilities import shares
+from service.distributions.numerics.probabilities import shares
 from service.stream import truncation
 from service.stream.precision import BINARY32, BINARY64, Precision
 from service.stream.truncation import BLOCK, TAIL_P, TAIL_Q, Cut, cut_normal
-from tests.initializers.test_probabilities import centred, density, exact_context
+from tests.distributions.numerics.test_probabilities import centred, density, exact_context
 from tests.stream import reference
 from tests.stream.drawing import random_words, values_of
 

@@ -1,0 +1,186 @@
+"""Planning for requests: in threads of their own, a bounded number of requests at once, and no file planned twice.
+
+A specification is read where those of its size are, and expanded where those of its cost are, so that what is small
+never waits behind what is large. Plans are kept by what they are plans of: the canonical form of a specification.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import Any, Final, NamedTuple, TypeVar
+
+from service.api.guard import metrics
+from service.api.guard.admission import Admission
+from service.api.guard.plan_cache import InUse, Kept, Sized, Spellings
+from service.api.http.options import FileOptions, SpecOptions
+from service.formats.safetensors import SafetensorsFile, check_outline
+from service.limits import Limits
+from service.plan import Outline, Plan, make_outline
+from service.schema.canonical import canonical_document, canonical_json
+from service.schema.model import ModelSpec
+
+Result = TypeVar("Result")
+LARGE_TEXT: Final = 4 << 10
+"""Bytes of a specification from which it is read in the lane of large ones."""
+LARGE_PLAN: Final = 1_000
+"""Tensors from which a plan is made, and described, in the lane of large ones."""
+
+
+class Lane:
+    """A thread that works for one caller after another; more would keep the interpreter's lock from the event loop.
+
+    Args:
+        name: of the thread.
+        queue: how many may wait for it.
+    """
+
+    def __init__(self, name: str, queue: int) -> None:
+        self._turns = Admission(1, queue, metrics.PLANS_QUEUE, metrics.PLANS)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(self, caller: str, work: Callable[[], Result], *, begun: bool = False) -> Result:
+        """The result of some work; it is not begun if the caller is cancelled before.
+
+        Args:
+            caller: whose turn it takes.
+            work: what to do.
+            begun: whether it goes on with an answer that has begun, and can no longer be turned away.
+
+        Raises:
+            Busy: too many wait.
+        """
+        async with self._turns.place(caller, begun=begun):
+            return await asyncio.wrap_future(self._thread.submit(work))
+
+    def close(self) -> None:
+        """Let the thread end; what was not begun is dropped."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+class Source(NamedTuple):
+    """A specification as it came: its JSON text, and what makes a specification of that."""
+
+    text: Callable[[], bytes]
+    read: Callable[[bytes, Limits], ModelSpec]
+
+
+class Planning:
+    """What plans for requests, and keeps the plans.
+
+    Args:
+        limits: how large a specification may be.
+        queue: how many requests may wait in each lane.
+        kept_bytes: of memory for plans that may be asked for again.
+        used_bytes: of memory for plans that are being answered, beyond which large specifications are turned away.
+
+    Attributes:
+        kept: the plans and files that were asked for last.
+        in_use: how much memory plans take.
+        spellings: the canonical forms of what was asked for.
+    """
+
+    def __init__(self, limits: Limits, queue: int, kept_bytes: int, used_bytes: int) -> None:
+        self.limits = limits
+        self.kept = Kept(kept_bytes)
+        self.in_use = InUse(used_bytes)
+        self.spellings = Spellings()
+        self._small, self._large = Lane("plan small", queue), Lane("plan large", queue)
+
+    async def plan(self, caller: str, source: Source, options: SpecOptions) -> Plan:
+        """The plan of a specification.
+
+        Raises:
+            Busy: too many requests wait to be planned, or the plans of large specifications take too much memory.
+            XavierError: what reading and planning raise.
+        """
+        asked = _Asked(caller, source, options, "plan")
+        planned: Plan = await self._made(_Request(self, asked, Outline.expanded))
+        return planned
+
+    async def file(self, caller: str, source: Source, options: FileOptions) -> SafetensorsFile:
+        """The file of a specification, of which nothing is drawn yet; see `plan`."""
+        statistics = options.statistics or "expected"
+
+        def opened(outline: Outline) -> SafetensorsFile:
+            check_outline(outline, statistics, self.limits)
+            return SafetensorsFile(outline.expanded(), statistics, limits=self.limits).prepared()
+
+        file: SafetensorsFile = await self._made(_Request(self, _Asked(caller, source, options, statistics), opened))
+        return file
+
+    async def run(self, caller: str, tensors: int, work: Callable[[], Result], *, begun: bool = False) -> Result:
+        """The result of other work on a plan of some tensors; for an answer that has begun nobody is turned away."""
+        lane = self._large if tensors >= LARGE_PLAN else self._small
+        return await lane.run(caller, work, begun=begun)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._small.close()
+        self._large.close()
+
+    async def _made(self, request: _Request) -> Any:
+        found = await self._small.run(request.asked.caller, request.begin)
+        return await self._large.run(request.asked.caller, request.finish) if found is None else found
+
+
+class _Asked(NamedTuple):
+    """What somebody asks for: something of a kind, made of a specification in which the options change something."""
+
+    caller: str
+    source: Source
+    options: SpecOptions
+    kind: str
+
+
+class _Request:
+    """A specification on its way to a plan; it leaves the small lane where it turns out to be large.
+
+    Args:
+        planning: which keeps plans.
+        asked: what is asked for.
+        make: makes it of an outline.
+    """
+
+    def __init__(self, planning: Planning, asked: _Asked, make: Callable[[Outline], Sized]) -> None:
+        self.asked = asked
+        self._planning, self._make = planning, make
+        self._text, self._digest = b"", b""
+        self._outline: Outline | None = None
+
+    def begin(self) -> Any:
+        """What is asked for, if it is kept, or small; None if not."""
+        self._text = self.asked.source.text()
+        self._digest = sha256(self._text).digest()
+        found = self._planning.kept.find(self._key())
+        if found is not None or len(self._text) >= LARGE_TEXT:
+            return found
+        outline = self._understood()
+        return self._made(outline) if outline.tensors < LARGE_PLAN else None
+
+    def finish(self) -> Any:
+        """What is asked for, however large."""
+        return self._made(self._outline or self._understood())
+
+    def _understood(self) -> Outline:
+        spec, limits = self.asked.source.read(self._text, self._planning.limits), self._planning.limits
+        self._outline = make_outline(self.asked.options.applied_to(spec), limits)
+        canonical = canonical_json(canonical_document(spec)) if self.asked.options.change else self._outline.canonical
+        self._planning.spellings.learn(self._digest, sha256(canonical).digest())
+        return self._outline
+
+    def _made(self, outline: Outline) -> Any:
+        return self._planning.kept.get(self._key(), lambda: self._counted(outline))
+
+    def _counted(self, outline: Outline) -> Sized:
+        """Something made of an outline, in the count of what is in use."""
+        if outline.tensors >= LARGE_PLAN:
+            self._planning.in_use.check(self.asked.caller)
+        made = self._make(outline)
+        self._planning.in_use.count(self.asked.caller, made)
+        return made
+
+    def _key(self) -> Hashable:
+        return self._planning.spellings.canonical(self._digest), self.asked.options.change, self.asked.kind

@@ -1,0 +1,1 @@
+"""The rules of HTTP: bodies, negotiation, preconditions and ranges, options, downloads, problems."""

@@ -1,0 +1,134 @@
+"""Files over HTTP: headers, and the body chunk by chunk, drawn only while somebody takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from functools import partial
+from typing import Final
+
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from service.api.guard import metrics
+from service.api.http.conditionals import Selection
+from service.api.state import Services, caller_of
+from service.formats.json import MOST_IN_URL, file_path
+from service.formats.safetensors import SafetensorsFile
+
+MEDIA_TYPE: Final = "application/octet-stream"
+FOR_EVER: Final = "max-age=31536000, immutable, no-transform"
+FOR_AN_HOUR: Final = "max-age=3600"
+MOST_IN_HEADER: Final = 2048
+"""Characters of a permalink that a header field carries."""
+
+
+class Download(StreamingResponse):
+    """A stream that begins when there is a place for it, and is closed as soon as the client leaves.
+
+    Args:
+        chunks: what is sent.
+        status: 200 or 206.
+        headers: with the length.
+        place: among those who draw.
+    """
+
+    body_iterator: AsyncGenerator[memoryview, None]
+
+    def __init__(
+        self,
+        chunks: AsyncGenerator[memoryview, None],
+        status: int,
+        headers: dict[str, str],
+        place: AbstractAsyncContextManager[None],
+    ) -> None:
+        super().__init__(chunks, status, headers)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; only a shutdown that has waited long enough cancels this, and uvicorn then cuts the connection."""
+        with suppress(asyncio.CancelledError):
+            await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the head and every chunk; uvicorn holds us back while the client does not take them.
+
+        Raises:
+            Busy: there is no place, nor one in the queue; nothing was sent.
+        """
+        async with aclosing(self.body_iterator) as chunks, self._place:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for chunk in chunks:
+                metrics.DRAWN.inc(len(chunk))
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Headless(Response):
+    """An answer without a body whose headers are those of one that has it (HEAD and 304)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
+        """Send the head alone."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def kept(request: Request, how_long: str) -> str:
+    """What caches may do with an answer; those that a key was asked for are its holder's alone."""
+    return f"private, {how_long}" if hasattr(request.state, "caller") else f"public, {how_long}"
+
+
+async def deliver(request: Request, services: Services, file: SafetensorsFile, selection: Selection) -> Response:
+    """The selected part of a file as an answer."""
+    headers = _file_headers(request, file)
+    if selection.status == 304:
+        return headless(
+            304, {name: headers[name] for name in headers if name not in ("Content-Type", "Content-Disposition")}
+        )
+    headers["Content-Length"] = str(selection.stop - selection.start)
+    if selection.status == 206:
+        headers["Content-Range"] = f"bytes {selection.start}-{selection.stop - 1}/{file.length}"
+    if request.method == "HEAD":
+        return headless(selection.status, headers)
+    services.require_platform()
+    if file.needs_measuring(selection.start):
+        measured = await services.measure(file.plan, request)
+        tell = partial(file.with_measured, measured)
+        file = await services.planning.run(caller_of(request.scope), len(file.segments), tell, begun=True)
+    cost = await services.cost(request, file, selection)
+    await services.charge(request, cost.nbytes)
+    caller = caller_of(request.scope)
+    chunks = services.pool.stream(file, selection.start, selection.stop, caller)
+    return Download(chunks, selection.status, headers, services.admission_for(cost).place(caller))
+
+
+def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
+    """The header fields of a file, whichever part of it is sent."""
+    by_address = request.method in ("GET", "HEAD")
+    headers = {
+        "Content-Type": MEDIA_TYPE,
+        "Content-Disposition": 'attachment; filename="model.safetensors"',
+        "ETag": f'"{file.etag}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": kept(request, FOR_EVER) if by_address else "no-transform",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if not by_address:
+        headers["Vary"] = "Accept"
+    root = request.scope.get("root_path", "")
+    location = file_path(file, root)
+    if not by_address and len(location) > MOST_IN_URL:
+        headers["Accept-Ranges"] = "none"  # there is no address that ranges could be asked of
+    if len(location) < MOST_IN_HEADER:
+        headers["Content-Location"] = location
+        headers["Link"] = f'<{root}/v1/statistics/{file.plan.permalink}>; rel="describedby"'
+    return headers
+
+
+def headless(status: int, headers: dict[str, str]) -> Response:
+    """The header fields of an answer without its body, and with no Content-Length but a given one."""
+    response = Headless(status_code=status)
+    response.raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return response

@@ -1,0 +1,80 @@
+"""Query parameters, the same on every resource that takes them; unknown or repeated ones are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import Field
+
+from service.api.openapi import example_plan
+from service.errors import Fault, InvalidOption
+from service.formats.json import Encoding
+from service.formats.safetensors import StatisticsOption
+from service.schema.canonical import BASE64URL
+from service.schema.fields import DTypeField, Seed, Wire
+from service.schema.model import ModelSpec
+from service.stream.dtypes import DType
+
+SEED: Final = Field(default=None, description="Instead of the specification's seed.")
+DTYPE: Final = Field(
+    default=None, description="Instead of the specification's dtype; layers with one of their own keep it."
+)
+STATISTICS: Final = Field(
+    default=None, description="What the metadata says of each tensor: expected (default), measured as well, or none."
+)
+
+
+class SpecOptions(Wire):
+    """What may be changed in a specification without writing another."""
+
+    seed: Seed | None = SEED
+    dtype: DTypeField | None = DTYPE
+
+    @property
+    def change(self) -> tuple[tuple[str, int | DType], ...]:
+        """The fields of a specification that are replaced, and by what."""
+        given = (("seed", self.seed), ("dtype", self.dtype))
+        return tuple((name, value) for name, value in given if value is not None)
+
+    def applied_to(self, spec: ModelSpec) -> ModelSpec:
+        """The specification with these in place of its own."""
+        return spec.model_copy(update=dict(self.change))
+
+
+class FileOptions(SpecOptions):
+    """And what the file is to say."""
+
+    statistics: StatisticsOption | None = STATISTICS
+
+
+class WeightsOptions(FileOptions):
+    """And the form of the answer."""
+
+    format: Literal["safetensors", "json"] | None = Field(
+        default=None, description="safetensors (default) or json, instead of by Accept."
+    )
+    encoding: Encoding = Field(
+        default="decimal", description="Of the data in JSON: decimal numbers, or base64 of the bytes."
+    )
+
+
+async def _not_repeated(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InvalidOption([Fault(name[:60], "given more than once") for name in repeated])
+
+
+OnceOnly = Depends(_not_repeated)
+Permalink = Annotated[
+    str,
+    Path(
+        description="A specification: base64url of its raw DEFLATE, or of the JSON itself.",
+        json_schema_extra={"pattern": f"^{BASE64URL.pattern}$"},
+        openapi_examples={"example": {"summary": "The example specification.", "value": example_plan().permalink}},
+    ),
+]
+SpecQuery = Annotated[SpecOptions, Query()]
+FileQuery = Annotated[FileOptions, Query()]
+WeightsQuery = Annotated[WeightsOptions, Query()]

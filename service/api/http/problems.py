@@ -1,0 +1,174 @@
+"""Errors to answers: `application/problem+json` (RFC 9457), without tracebacks and without echoing large input.
+
+Statuses follow RFC 9110 section 15: 400 not JSON, 422 JSON that cannot be served, 413 the request itself too large.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from service.api.guard import metrics
+from service.errors import (
+    BrokenPlatform,
+    Busy,
+    Fault,
+    InvalidFile,
+    InvalidOption,
+    InvalidSpec,
+    LimitExceeded,
+    MalformedDocument,
+    OverBudget,
+    Refused,
+    TurnedAway,
+    UnknownPermalink,
+    XavierError,
+)
+from service.schema.parsing import MOST_RECEIVED, rule_of
+
+MEDIA_TYPE: Final = "application/problem+json"
+CLIENT_GONE: Final = 499
+"""Never sent, as nobody is there; what access logs customarily say."""
+TYPE_PREFIX: Final = "urn:xavier:problem:"
+STATUSES: Final[Mapping[type[XavierError], int]] = {
+    MalformedDocument: 400,
+    UnknownPermalink: 404,
+    InvalidSpec: 422,
+    InvalidOption: 422,
+    LimitExceeded: 422,
+    InvalidFile: 422,
+    BrokenPlatform: 503,
+    Busy: 503,
+    OverBudget: 429,
+}
+"""The status of every error that a request can end in."""
+
+_KINDS: Final[Mapping[type[XavierError], tuple[str, str]]] = {
+    MalformedDocument: ("malformed-document", "The request body is not a JSON document"),
+    UnknownPermalink: ("unknown-permalink", "The address carries no specification"),
+    InvalidSpec: ("invalid-spec", "The specification is not valid"),
+    InvalidOption: ("invalid-option", "A query parameter is not valid"),
+    LimitExceeded: ("limit-exceeded", "The specification is larger than this server allows"),
+    InvalidFile: ("invalid-file", "The file is not one of this service"),
+    Busy: ("busy", "Too many answers are being drawn"),
+    OverBudget: ("over-budget", "The budget of bytes is used up"),
+    BrokenPlatform: ("broken-platform", "This machine does not compute the stream's known answers"),
+}
+EVERY_METHOD: Final = "GET, HEAD, OPTIONS, POST"
+"""What the server as a whole takes."""
+_RENAMED: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+_log = logging.getLogger("xavier")
+
+
+class RequestRefused(HTTPException):
+    """A request refused for its HTTP: media types, coding, size, ranges, preconditions."""
+
+
+def title_of(status: int) -> str:
+    """The name of a status in RFC 9110; Python's own names of some changed with its versions."""
+    return _RENAMED.get(status, HTTPStatus(status).phrase)
+
+
+def kind_of(title: str) -> str:
+    """The last part of a problem's type."""
+    return title.lower().replace(" ", "-")
+
+
+def problem(status: int, kind: str, title: str, detail: str | None = None, **members: Any) -> dict[str, Any]:
+    """The members of a problem document."""
+    document = {"type": TYPE_PREFIX + kind, "title": title, "status": status, "detail": detail, **members}
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """A problem document as an answer."""
+    metrics.REFUSALS.labels(document["type"].removeprefix(TYPE_PREFIX)).inc()
+    content = json.dumps(document, ensure_ascii=False).encode()
+    return Response(content, document["status"], {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+
+
+def describe(error: XavierError) -> dict[str, Any]:
+    """The problem document of an error of ours."""
+    kind, title = _KINDS[type(error)]
+    status = STATUSES[type(error)]
+    if not isinstance(error, Refused):
+        return problem(status, kind, title, str(error))
+    members: dict[str, Any] = {"errors": [_fault(fault, error) for fault in error.faults]}
+    if isinstance(error, LimitExceeded):
+        members |= {"name": error.first.name, "limit": error.first.limit, "requested": error.first.requested}
+    count = len(error.faults)
+    return problem(status, kind, title, f"{count} fault{'s' if count > 1 else ''}; see errors", **members)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem document."""
+    app.add_exception_handler(XavierError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_query)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
+    app.add_exception_handler(Exception, _on_defect)
+
+
+def _fault(fault: Fault, error: Refused) -> dict[str, str]:
+    place = "parameter" if isinstance(error, InvalidOption) else "pointer"
+    return {place: fault.pointer, "message": fault.message}
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, XavierError)
+    headers = {"Retry-After": str(error.seconds)} if isinstance(error, TurnedAway) else None
+    return problem_response(describe(error), headers)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = _allowed(request, error) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    if request.method == "OPTIONS" and (headers or request.url.path == "/"):
+        return Response(status_code=204, headers={"Allow": EVERY_METHOD} | dict(headers or {}))
+    title = title_of(error.status_code)
+    kind = kind_of(title)
+    detail = error.detail if error.detail != title else None
+    return problem_response(problem(error.status_code, kind, title, detail), headers)
+
+
+async def _on_invalid_query(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [Fault(str(detail["loc"][-1])[:MOST_RECEIVED], _query_message(detail)) for detail in error.errors()]
+    return problem_response(describe(InvalidOption(faults)))
+
+
+def _query_message(detail: Any) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "unknown parameter"
+    return f"{rule_of(detail)}; got {str(detail['input'])[:MOST_RECEIVED]!a}"
+
+
+def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
+    """Every method of the path that was asked for: routes know their own only."""
+    path = getattr(request.scope.get("route"), "path_format", None)
+    operations = request.app.openapi()["paths"].get(path, {})
+    methods = {method.upper() for method in operations} or {*(error.headers or {}).get("Allow", "GET").split(", ")}
+    return {"Allow": ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))}
+
+
+async def _on_gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    _log.error("defect in %s %s", request.method, request.url.path.split("/")[1:3], exc_info=error)
+    return problem_response(problem(500, "internal", "Internal Server Error"))

@@ -1,0 +1,72 @@
+"""/livez, /readyz and /v1/info: whether the server is well, and what runs here."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from service import __version__
+from service.api.http.negotiation import JSON, JsonOnly
+from service.api.openapi import json_answer, problems
+from service.api.state import Shared
+from service.limits import Limits
+from service.schema.answers import Info, Status
+from service.stream import STREAM_VERSION
+
+router = APIRouter(tags=["operations"], default_response_class=Response)
+OK = Status(status="ok")
+NOT_CACHED = {"Cache-Control": "no-store"}
+
+
+LIBRARIES = ("numpy", "cryptography", "pydantic", "fastapi", "uvicorn")
+
+
+def _info(threads: int, limits: Limits, versions: dict[str, str]) -> Info:
+    return Info(
+        service="xavier",
+        version=__version__,
+        stream=STREAM_VERSION,
+        versions=versions,
+        threads=threads,
+        limits=asdict(limits),
+    )
+
+
+@router.get(
+    "/livez",
+    operation_id="isAlive",
+    summary="Whether the process answers",
+    responses=json_answer(Status, OK, "It does."),
+)
+async def is_alive() -> Response:
+    """Never waits for anything that draws."""
+    return Response(OK.model_dump_json(), media_type=JSON, headers=NOT_CACHED)
+
+
+@router.get(
+    "/readyz",
+    operation_id="isReady",
+    summary="Whether weights are served: the known answers came out right in every thread",
+    responses=json_answer(Status, OK, "They are.") | problems(503),
+)
+async def is_ready(services: Shared) -> Response:
+    """503 on a machine that computes other values than the stream's, which then serves no weights."""
+    services.require_platform()
+    return Response(OK.model_dump_json(), media_type=JSON, headers=NOT_CACHED)
+
+
+@router.get(
+    "/v1/info",
+    operation_id="getInfo",
+    summary="Versions and limits",
+    responses=json_answer(Info, _info(2, Limits(), {"python": "3.12.0"}), "What runs here.") | problems(406),
+    dependencies=[JsonOnly],
+)
+async def get_info(services: Shared) -> Response:
+    """The stream version decides the bytes; the library versions do not, and are told for reports."""
+    versions = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    return Response(_info(services.pool.threads, services.limits, versions).model_dump_json(), media_type=JSON)

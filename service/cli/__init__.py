@@ -1,0 +1,1 @@
+"""The command line: the same words and the same bytes as over HTTP."""

@@ -1,0 +1,94 @@
+"""Lanes: what is drawn whole is drawn by threads of its own, the small apart from the large, so that nobody waits long.
+
+In each lane callers take turns, whole by whole. What nobody waits for any more is not begun, and stops in the middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Final
+
+from service.delivery.turns import Turns
+from service.distributions.cache import Abandoned, Array, Whole, drawing_while
+
+SMALL_WORK: Final = 100_000_000
+"""The longest that the lane for the small works on something, in about nanoseconds."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """Something to draw, and all who wait for it."""
+
+    whole: Whole
+    outcomes: list[Future[Any]] = field(default_factory=list)
+    drawn: Future[Array] = field(default_factory=Future)
+
+
+class Lane:
+    """A thread that draws one whole after the other.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._lock = Lock()
+        self._jobs: dict[Hashable, _Job] = {}
+        self._turns: Turns[_Job] = Turns()
+        self._open = True
+
+    def submit(self, whole: Whole, caller: str, outcome: Future[Any]) -> Future[Array]:
+        """Draw something once for all who ask meanwhile.
+
+        Args:
+            whole: what is drawn.
+            caller: with whom others take turns.
+            outcome: what it is needed for; whoever cancels this waits no more.
+        """
+        with self._lock:
+            job = self._jobs.setdefault(whole.key, _Job(whole))
+            job.outcomes.append(outcome)
+            self._turns.add(caller, job)  # again where it is there for others, as their turn may come later
+        self._executor.submit(self._next)
+        return job.drawn
+
+    def run(self, check: Callable[[], None]) -> Future[None]:
+        """Have something done by the thread itself."""
+        return self._executor.submit(check)
+
+    def close(self) -> None:
+        """Let the thread end; what is in work stops, and what was not begun is dropped."""
+        self._open = False
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        for job in list(self._jobs.values()):
+            job.drawn.cancel()
+
+    def _next(self) -> None:
+        with self._lock:
+            job = self._turns.take()
+        while not job.drawn.done() and self._is_wanted(job):  # again where somebody came as it was given up
+            self._draw(job)
+        with self._lock:
+            over = job.drawn.done() or not self._is_wanted(job)
+            if over and self._jobs.get(job.whole.key) is job:
+                del self._jobs[job.whole.key]
+        if over:
+            job.drawn.cancel()  # which does nothing to what was drawn
+
+    def _draw(self, job: _Job) -> None:
+        try:
+            with drawing_while(lambda: self._is_wanted(job)):
+                array = job.whole.get()
+        except Abandoned:
+            return
+        except BaseException as error:  # noqa: BLE001 - it is raised where the array is waited for
+            job.drawn.set_exception(error)
+        else:
+            job.drawn.set_result(array)
+
+    def _is_wanted(self, job: _Job) -> bool:
+        return self._open and not all(outcome.cancelled() for outcome in job.outcomes)

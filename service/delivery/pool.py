@@ -1,0 +1,263 @@
+"""Ordered delivery: work is done by a pool of threads, a bounded number of pieces ahead of whoever takes them.
+
+What a piece needs that must be drawn whole is drawn before, in lanes of its own, and held until the piece is taken: no
+thread that others need ever waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Barrier
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from service.analysis.statistics import Block, Moments, Summary, batches, measure, summarise
+from service.delivery.lanes import SMALL_WORK, Lane
+from service.distributions.cache import Array, Whole
+from service.distributions.known_answers import check_known_answers
+from service.errors import BrokenPlatform
+from service.formats.safetensors import Part
+from service.plan import Plan, TensorPlan
+
+Produced = TypeVar("Produced")
+CHECK_SECONDS: Final = 60.0
+
+
+class Readable(Protocol):
+    """A file whose bytes can be had in any order."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is in it."""
+
+    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """A byte range cut into what is read at once."""
+
+    def parts(self, start: int, stop: int) -> Iterator[Part]:
+        """The parts of tensors that a byte range is made of."""
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """Bytes start to stop - 1, in memory that is never written again."""
+
+
+@dataclass(slots=True)
+class Task(Generic[Produced]):
+    """A piece of work, and what must be drawn whole before, which may take seconds.
+
+    Attributes:
+        run: the work.
+        needs: says what it needs; None where it needs nothing.
+        held: what it needs, from when that is known.
+    """
+
+    run: Callable[[], Produced]
+    needs: Callable[[], Iterable[Whole]] | None = None
+    held: list[Whole] = field(default_factory=list)
+
+
+class Cost(NamedTuple):
+    """What a part of a file costs, before anything of it is drawn."""
+
+    nbytes: int
+    """Bytes of the part. Of a tensor whose matrices must be drawn for it, it is the bytes of those if that is more."""
+    whole_work: int
+    """About how many nanoseconds it takes to draw what must be drawn whole, and is not kept."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it takes no longer to draw what must be drawn whole than anybody may have to wait for."""
+        return self.whole_work <= SMALL_WORK
+
+
+class DrawingPool:
+    """The threads that draw. All streams share them chunk by chunk, in the order of asking.
+
+    Args:
+        threads: how many; each keeps about 12 MB of working memory.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="draw")
+        self._small, self._large = Lane("small whole"), Lane("large whole")
+
+    def check(self) -> None:
+        """Check the known answers in every thread.
+
+        Raises:
+            BrokenPlatform: a thread does not compute them.
+        """
+        barrier = Barrier(self.threads)  # keeps each thread until all have one check, so none gets two
+        checks = [self._executor.submit(_check_together, barrier) for _ in range(self.threads)]
+        checks += [lane.run(check_known_answers) for lane in (self._small, self._large)]
+        errors = [error for check in checks if (error := check.exception()) is not None]
+        for error in errors:
+            raise error if isinstance(error, BrokenPlatform) else BrokenPlatform(f"the check itself failed: {error!r}")
+
+    def ordered(self, tasks: Iterable[Task[Produced]], caller: str = "") -> Iterator[Produced]:
+        """The results of some tasks, in their order, for a caller that may block."""
+        with closing(self._futures(tasks, caller)) as futures:
+            for future in futures:
+                yield future.result()
+
+    async def ordered_async(self, tasks: Iterable[Task[Produced]], caller: str = "") -> AsyncGenerator[Produced, None]:
+        """The results of some tasks, in their order; the rest is dropped, or stops, when the taker leaves.
+
+        Args:
+            tasks: what is done.
+            caller: whose they are; callers take turns where something must be drawn whole.
+        """
+        with closing(self._futures(tasks, caller)) as futures:
+            for future in futures:
+                yield await asyncio.wrap_future(future)
+
+    def read(self, file: Readable, start: int, stop: int) -> Iterator[memoryview]:
+        """A byte range of a file, chunk by chunk, for a caller that may block."""
+        return self.ordered(_reads(file, start, stop))
+
+    def stream(self, file: Readable, start: int, stop: int, caller: str = "") -> AsyncGenerator[memoryview, None]:
+        """A byte range of a file, chunk by chunk."""
+        return self.ordered_async(_reads(file, start, stop), caller)
+
+    def measured(self, plan: Plan) -> list[Summary]:
+        """The measured statistics of every tensor, in model order, for a caller that may block."""
+        return summarise(plan.tensors, [moments for batch in self.ordered(_measurements(plan)) for moments in batch])
+
+    async def measure(self, plan: Plan, caller: str = "") -> list[Summary]:
+        """The measured statistics of every tensor, in model order; stops when the caller is cancelled."""
+        async with aclosing(self.ordered_async(_measurements(plan), caller)) as batches_done:
+            return summarise(plan.tensors, [moments async for batch in batches_done for moments in batch])
+
+    async def run(self, task: Task[Produced], caller: str = "") -> Produced:
+        """The result of one piece of work."""
+        return await asyncio.wrap_future(self._submit(task, caller))
+
+    def close(self) -> None:
+        """Let the threads end; what was not begun is dropped."""
+        for lane in (self._small, self._large):
+            lane.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _futures(self, tasks: Iterable[Task[Produced]], caller: str) -> Generator[Future[Produced], None, None]:
+        ahead: deque[tuple[Task[Produced], Future[Produced]]] = deque()
+        taken: deque[Task[Produced]] = deque(maxlen=2)  # hold what they needed until the next has what it needs
+
+        def take() -> Future[Produced]:
+            task, future = ahead.popleft()
+            taken.append(task)
+            return future
+
+        try:
+            for task in tasks:
+                ahead.append((task, self._submit(task, caller)))
+                if len(ahead) > self.threads:
+                    yield take()
+            while ahead:
+                yield take()
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+    def _submit(self, task: Task[Produced], caller: str) -> Future[Produced]:
+        if task.needs is None:
+            return self._executor.submit(task.run)
+        outcome: Future[Produced] = Future()
+        self._step(outcome, partial(self._begin, task, caller, outcome))
+        return outcome
+
+    def _step(self, outcome: Future[Any], step: Callable[[], None]) -> None:
+        """Do a part of a task in a thread that draws."""
+        self._executor.submit(step).add_done_callback(partial(_pass_failure, outcome))
+
+    def _begin(self, task: Task[Produced], caller: str, outcome: Future[Produced]) -> None:
+        if not outcome.cancelled() and task.needs:
+            task.held = list(task.needs())
+            self._prepare(task, caller, outcome, iter(task.held))
+
+    def _prepare(self, task: Task[Produced], caller: str, outcome: Future[Produced], needed: Iterator[Whole]) -> None:
+        """Have the next thing drawn that is not there; once there is none, do the work itself."""
+        for whole in needed:
+            if not whole.find():
+                lane = self._small if whole.work <= SMALL_WORK else self._large
+
+                def go_on(drawn: Future[Array], whole: Whole = whole) -> None:
+                    if _pass_failure(outcome, drawn):
+                        return
+                    whole.array = drawn.result()
+                    self._prepare(task, caller, outcome, needed)
+
+                lane.submit(whole, caller, outcome).add_done_callback(go_on)
+                return
+        self._step(outcome, partial(_run, task, outcome))
+
+
+def _run(task: Task[Produced], outcome: Future[Produced]) -> None:
+    if outcome.set_running_or_notify_cancel():
+        outcome.set_result(task.run())
+
+
+def _pass_failure(outcome: Future[Any], step: Future[Any]) -> bool:
+    """Whether a step towards an outcome has failed, which then has failed too; or was cancelled, as the pool closed."""
+    if step.cancelled():
+        outcome.cancel()
+        return True
+    error = step.exception()
+    if error is not None and (outcome.running() or outcome.set_running_or_notify_cancel()):
+        outcome.set_exception(error)
+    return error is not None
+
+
+def _check_together(barrier: Barrier) -> None:
+    try:
+        check_known_answers()
+    finally:
+        barrier.wait(CHECK_SECONDS)
+
+
+def _reads(file: Readable, start: int, stop: int) -> Iterator[Task[memoryview]]:
+    for first, last in file.spans(start, stop):
+        of_span = partial(_needs_of_span, file, first, last) if file.plan.draws_whole else None
+        yield Task(partial(file.read, first, last), of_span)
+
+
+def _needs_of_span(file: Readable, start: int, stop: int) -> Iterator[Whole]:
+    for part in file.parts(start, stop):
+        yield from part.tensor.wholes(part.elements)
+
+
+def _measurements(plan: Plan) -> Iterator[Task[Sequence[Moments]]]:
+    for batch in batches(plan.tensors):
+        of_batch = partial(_needs_of_blocks, plan.tensors, batch) if plan.draws_whole else None
+        yield Task(partial(measure, plan.tensors, batch), of_batch)
+
+
+def needs(plan: Plan) -> Iterator[Whole]:
+    """What all tensors of a plan need that must be drawn whole."""
+    for tensor in plan.tensors:
+        yield from tensor.wholes(range(tensor.elements))
+
+
+def _needs_of_blocks(tensors: Sequence[TensorPlan], batch: Iterable[Block]) -> Iterator[Whole]:
+    for block in batch:
+        yield from tensors[block.place].canonical_wholes(block.first, block.count)
+
+
+def cost(file: Readable, start: int, stop: int) -> Cost:
+    """What a byte range of a file costs; looks at every tensor in it, so it is no work for an event loop."""
+    nbytes, work = stop - start, 0
+    for part in file.parts(start, stop):
+        missing = [whole for whole in part.tensor.wholes(part.elements) if not whole.find()]
+        drawn = sum(whole.elements for whole in missing) * part.tensor.parameter.dtype.itemsize
+        nbytes += max(0, drawn - part.nbytes)
+        work += sum(whole.work for whole in missing)
+    return Cost(nbytes, work)
+
+
+def cost_of_all(plan: Plan) -> Cost:
+    """What all tensors cost; looks at each of them, too."""
+    return Cost(plan.nbytes, sum(whole.work for whole in needs(plan) if not whole.find()))

@@ -1,0 +1,1 @@
+"""Distributions: the laws that weights follow, and the only code that turns random words into weights."""

@@ -1,0 +1,1 @@
+"""The mathematics of distributions: exact matrix products, the orthogonal factor, normal probabilities."""

@@ -1,0 +1,124 @@
+"""The parameters of recurrent layers: gates one after the other, layer by layer and direction by direction.
+
+PyTorch has two biases a layer and the gates i, f, g, o (LSTM) and r, z, n (GRU); Keras has one bias, the sum, or for
+a GRU both in one tensor, and the gates i, f, c, o and z, r, h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from service.distributions.blockwise import joined, stacked, summed
+from service.distributions.elementwise import Constant, Distribution
+from service.initializers import fans
+from service.initializers.fans import Connectivity
+from service.plan.parameter import NUMBER, XAVIER, Builder, Role, within
+from service.plan.rearrangement import Arrangement
+from service.schema import initializers as wire
+from service.schema import layers
+from service.schema.initializers import AnyInitializer
+
+GATES: Final = {"rnn": 1, "lstm": 4, "gru": 3}
+GRU_IN_KERAS: Final = (1, 0, 2)
+"""Of the gates z, r, h the places among r, z, n."""
+FORGET_GATE: Final = 1
+ORTHOGONAL: Final = wire.Orthogonal(type="orthogonal")
+
+
+def recurrent(layer: layers.Recurrent, build: Builder) -> Iterator[Role]:
+    """The parameters of every layer and direction; all layers but the first have the same."""
+    yield from _parameters(layer, build, range(1), layer.input_size)
+    if layer.num_layers > 1:
+        yield from _parameters(layer, build, range(1, layer.num_layers), layer.hidden_size * (1 + layer.bidirectional))
+
+
+def _parameters(layer: layers.Recurrent, build: Builder, numbers: range, inputs: int) -> Iterator[Role]:
+    """The parameters of some layers of a stack, direction by direction."""
+    for direction in ("forward", "backward") if layer.bidirectional else ("forward",):
+        suffix = f"_l{NUMBER}" + ("_reverse" if direction == "backward" else "")
+        path = f"{NUMBER}." if layer.num_layers > 1 else ""
+        path += f"{direction}." if layer.bidirectional else ""
+        for role in _Cell(layer, build, suffix, path).parameters(inputs):
+            yield role._replace(numbers=numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One direction of one layer.
+
+    Attributes:
+        suffix: of the names in PyTorch; NUMBER stands for the number of the layer.
+        path: before the names in Keras.
+    """
+
+    layer: layers.Recurrent
+    build: Builder
+    suffix: str
+    path: str
+
+    def parameters(self, inputs: int) -> Iterator[Role]:
+        """Both weights, and the biases of the framework."""
+        yield self._weight("weight_ih", "kernel", inputs, None)
+        recurrent_kernel = self._weight("weight_hh", "recurrent_kernel", self.hidden, self.layer.recurrent_initializer)
+        field = "initializer" if self.layer.recurrent_initializer is None else "recurrent_initializer"
+        yield recurrent_kernel._replace(keras_default=ORTHOGONAL, field=field)
+        if self.layer.bias:
+            both = self._bias("bias_ih", self.forget_bias, 1.0), self._bias("bias_hh", self.forget_bias and 0.0, 0.0)
+            yield from (self._one_bias(*both),) if self.build.in_keras else both
+
+    @property
+    def hidden(self) -> int:
+        """Size of the state."""
+        return self.layer.hidden_size
+
+    @property
+    def gates(self) -> int:
+        """How many there are."""
+        return GATES[self.layer.type]
+
+    @property
+    def forget_bias(self) -> float | None:
+        """What the layer says of the bias of the forget gate."""
+        return self.layer.forget_bias if isinstance(self.layer, layers.LSTM) else None
+
+    def _weight(self, name: str, keras_name: str, inputs: int, own: AnyInitializer | None) -> Role:
+        shape = (self.gates * self.hidden, inputs)
+        arrangement = Arrangement(
+            view=(self.gates, self.hidden, inputs),
+            axes=(2, 0, 1),
+            shape=(inputs, self.gates * self.hidden),
+            order=GRU_IN_KERAS if self.layer.type == "gru" else None,
+        )
+        exact = fans.fused(self.gates, inputs, self.hidden)
+        names = (name + self.suffix, self.path + keras_name)
+        weight = self.build.kernel(shape, exact, self.hidden, arrangement, initializer=own, names=names)
+        return weight._replace(torch_default=partial(within, self.hidden), keras_default=XAVIER)
+
+    def _bias(self, name: str, forget: float | None, keras_forget: float) -> Role:
+        """One bias of PyTorch; Keras' default adds one to the forget gate of an LSTM."""
+        bias = self.build.bias(self.gates * self.hidden, self.layer.bias_initializer, self.hidden)
+        bias = bias._replace(name=name + self.suffix, output_name=name + self.suffix)
+        if self.layer.type == "gru":  # Keras counts the inputs and outputs of both in one tensor
+            bias = bias._replace(keras=Connectivity((2, *bias.shape), in_axes=(0,), out_axes=(1,)))
+        if forget is not None:
+            field = "forget_bias" if self.layer.bias_initializer is None else bias.field
+            return bias._replace(field=field, parts=(bias,), combine=partial(self._forgetting, forget))
+        if self.layer.type == "lstm":
+            bias = bias._replace(keras_default=partial(self._forgetting, keras_forget, Constant(0.0)))
+        return bias
+
+    def _forgetting(self, forget: float, law: Distribution, *_: object) -> Distribution:
+        laws = [law] * self.gates
+        laws[FORGET_GATE] = Constant(forget)
+        return stacked(laws, self.hidden)
+
+    def _one_bias(self, first: Role, second: Role) -> Role:
+        """Keras' bias: the sum of both, or for a GRU both, one after the other."""
+        one = first._replace(output_name=self.path + "bias", parts=(first, second), combine=summed)
+        if self.layer.type != "gru":
+            return one
+        join = partial(joined, order=GRU_IN_KERAS, length=self.hidden)
+        return one._replace(shape=(2, *first.shape), combine=join)

@@ -1,0 +1,250 @@
+"""Initializers to laws: the one `match` over all initializers."""
+
+from __future__ import annotations
+
+from math import ceil, inf, isfinite, nextafter
+from typing import Final, NamedTuple, assert_never
+
+from service.distributions import elementwise as distributions
+from service.distributions import structured
+from service.distributions.elementwise import Distribution
+from service.distributions.truncated import CutNormal
+from service.initializers import schemes
+from service.initializers.fans import Connectivity, Fans, by_torch, grouped
+from service.initializers.gains import Nonlinearity, gain_of
+from service.initializers.schemes import ComputedLaw
+from service.plan.parameter import Default, Role, Rule
+from service.schema import initializers as wire
+from service.schema.fields import FanRule
+from service.schema.initializers import AnyInitializer, GainOf, InitializerBase
+from service.stream.words import Shape
+
+ANY_RANK: Final = 1 << 20
+CONVOLUTIONS: Final = range(3, 6)
+"""Ranks of the weights of convolutions."""
+
+
+class Understood(NamedTuple):
+    """The law of a parameter, and how its fans were counted; None where it has none."""
+
+    law: Distribution
+    fans: Fans | None
+    rule: Rule | None
+
+
+def understand(role: Role) -> Understood:
+    """The law that its initializer gives a parameter.
+
+    Raises:
+        ValueError: the scheme needs connections that the parameter lacks, or its scalars are out of range.
+    """
+    initializer, rule = role.initializer, role.rule
+    if isinstance(initializer, wire.TorchDefault):
+        rule = "torch"
+    elif isinstance(initializer, wire.KerasDefault):
+        rule = "keras"
+    fans = role.fans(rule)
+    if role.combine:
+        names = tuple(part.name for part in role.parts)
+        law = role.combine(*(understand(part).law for part in role.parts), names)
+    else:
+        law = law_of(initializer, fans, role)
+    return Understood(law, fans, rule if fans else None)
+
+
+def law_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, each a line or two
+    initializer: AnyInitializer, fans: Fans | None, role: Role | None = None
+) -> Distribution:
+    """The law of an initializer.
+
+    Args:
+        initializer: as asked for.
+        fans: of the parameter, None where it has none.
+        role: the parameter; what is a matter of scalars alone needs none.
+
+    Raises:
+        ValueError: it needs what the parameter lacks, or its scalars are out of range.
+    """
+    uniform: ComputedLaw = "uniform_by_keras" if role and role.rule == "keras" else "uniform"
+    match initializer:
+        case wire.XavierUniform(mode=mode, multiplier=multiplier):
+            return schemes.xavier(_needed(fans), uniform, _gain(initializer.gain), mode, multiplier)
+        case wire.XavierNormal(mode=mode, multiplier=multiplier):
+            return schemes.xavier(_needed(fans), "normal", _gain(initializer.gain), mode, multiplier)
+        case wire.KaimingUniform(mode=mode, multiplier=multiplier):
+            return schemes.kaiming(_needed(fans), uniform, _kaiming_gain(initializer), mode, multiplier)
+        case wire.KaimingNormal(mode=mode, multiplier=multiplier):
+            return schemes.kaiming(_needed(fans), "normal", _kaiming_gain(initializer), mode, multiplier)
+        case wire.LecunUniform(multiplier=multiplier):
+            return schemes.lecun(_needed(fans), uniform, multiplier)
+        case wire.LecunNormal(multiplier=multiplier):
+            return schemes.lecun(_needed(fans), "normal", multiplier)
+        case wire.VarianceScaling(scale=scale, mode=mode, distribution=law, multiplier=multiplier):
+            computed = uniform if law == "uniform" else law
+            return schemes.variance_scaling(_needed(fans), scale, mode, computed, multiplier=multiplier)
+        case wire.Uniform(low=low, high=high, multiplier=multiplier):
+            return _uniform(low, high, multiplier)
+        case wire.Normal(mean=mean, std=std, multiplier=multiplier):
+            return distributions.Normal(mean, schemes.spread(std * multiplier))
+        case wire.TruncatedNormal():
+            return _truncated(initializer)
+        case wire.Orthogonal():
+            return _orthogonal(initializer, _placed(role))
+        case wire.DeltaOrthogonal():
+            return _delta_orthogonal(initializer, _placed(role))
+        case wire.Identity():
+            return _identity(initializer, _placed(role))
+        case wire.Dirac():
+            return _dirac(initializer, _placed(role))
+        case wire.Sparse():
+            return _sparse(initializer, _placed(role))
+        case wire.TorchDefault(multiplier=multiplier):
+            return _default(_placed(role), "torch", _placed(role).torch_default, fans, multiplier)
+        case wire.KerasDefault(multiplier=multiplier):
+            return _default(_placed(role), "keras", _placed(role).keras_default, fans, multiplier)
+        case wire.Constant(value=value):
+            return distributions.Constant(value)
+        case wire.Zeros():
+            return distributions.Constant(0.0)
+        case wire.Ones():
+            return distributions.Constant(1.0)
+        case _:
+            assert_never(initializer)
+
+
+def _needed(fans: Fans | None) -> Fans:
+    if fans is None:
+        raise ValueError(
+            "it needs fan_in and fan_out, which a bias, a norm, and a tensor below rank 2 or without elements has not;"
+            " use normal, truncated_normal, uniform, constant, zeros or ones"
+        )
+    return fans
+
+
+def _gain(gain: float | Nonlinearity | GainOf) -> float:
+    match gain:
+        case GainOf(nonlinearity=nonlinearity, negative_slope=slope):
+            value = gain_of(nonlinearity, slope)
+        case str():
+            value = gain_of(gain)
+        case _:
+            value = gain
+    if not value > 0:
+        raise ValueError(f"its gain is {value}; it must be above 0")
+    return value
+
+
+def _kaiming_gain(initializer: wire.KaimingUniform | wire.KaimingNormal) -> float:
+    if initializer.gain is not None:
+        return _gain(initializer.gain)
+    return _gain(
+        GainOf.model_construct(nonlinearity=initializer.nonlinearity, negative_slope=initializer.negative_slope)
+    )
+
+
+def _uniform(low: float, high: float, multiplier: float) -> Distribution:
+    law = distributions.Uniform(low, high).scaled(multiplier)
+    if not law.low < law.high:
+        raise ValueError(f"its ends are {law.low} and {law.high}; the lower must be below the upper")
+    return law
+
+
+def _truncated(initializer: wire.TruncatedNormal) -> Distribution:
+    mean, std = initializer.mean, schemes.spread(initializer.std * initializer.multiplier)
+    low = -inf if initializer.low is None else initializer.low
+    high = inf if initializer.high is None else initializer.high
+    if initializer.absolute:
+        low, high = _in_sigmas(low, mean, std, inf), _in_sigmas(high, mean, std, -inf)
+    if (low, high) == (-2.0, 2.0):
+        return distributions.TruncatedNormal(mean, std)
+    if (low, high) == (-inf, inf):
+        return distributions.Normal(mean, std)
+    return CutNormal(mean, std, low, high)
+
+
+def _in_sigmas(end: float, mean: float, std: float, inwards: float) -> float:
+    """An end in units of the standard deviation, so rounded that no value passes the end itself."""
+    sigmas = (end - mean) / std
+    while isfinite(sigmas) and (sigmas * std + mean - end) * inwards < 0:
+        sigmas = nextafter(sigmas, inwards)
+    return sigmas
+
+
+def _placed(role: Role | None) -> Role:
+    if role is None:
+        raise ValueError("it depends on the layer, which only a specification says")
+    return role
+
+
+def _default(
+    role: Role, framework: FanRule, default: Default | None, fans: Fans | None, multiplier: float
+) -> Distribution:
+    if default is None:
+        raise ValueError(f"{framework} has no layer of this kind, so no default for it; name an initializer")
+    if not isinstance(default, InitializerBase):
+        law = default()
+        return law.scaled(multiplier) if isinstance(law, distributions.Uniform) else law
+    if "multiplier" in type(default).model_fields:
+        default = default.model_copy(update={"multiplier": multiplier})
+    return law_of(default, fans, role._replace(rule=framework))
+
+
+def _connected(role: Role, rule: Rule, ranks: range, way_out: str) -> Connectivity:
+    """What the axes of a parameter connect, if it is of one of some ranks."""
+    connected, rank = role.connectivity(rule), len(role.shape)
+    if rank not in ranks:
+        wanted = f"at least {ranks.start}" if rank < ranks.start else f"at most {ranks.stop - 1}"
+        wanted = f"{ranks.start}" if len(ranks) == 1 else wanted
+        raise ValueError(f"it needs a weight of rank {wanted}, and this has rank {rank}{way_out}")
+    if connected is None:
+        raise ValueError("it needs inputs and outputs, which a norm, and a tensor without elements has not; use normal")
+    return connected
+
+
+def _one(axes: Shape) -> int:
+    if len(axes) != 1:
+        raise ValueError(
+            f"it needs one axis of inputs and one of outputs, and here one of them has {len(axes)}; use normal"
+        )
+    return axes[0]
+
+
+def _orthogonal(initializer: wire.Orthogonal, role: Role) -> Distribution:
+    rule = role.rule if initializer.matricisation is None else initializer.matricisation
+    c = _connected(role, rule, range(2, ANY_RANK), "; use normal")
+    gain = schemes.spread(_gain(initializer.gain) * initializer.multiplier)
+    return structured.Orthogonal(gain, c.shape, c.batch_axes, c.row_axes)
+
+
+def _delta_orthogonal(initializer: wire.DeltaOrthogonal, role: Role) -> Distribution:
+    c = _connected(role, "exact", CONVOLUTIONS, "; use orthogonal")
+    one, other = c.shape[_one(c.in_axes)], c.shape[_one(c.out_axes)]
+    if one > other:
+        raise ValueError(f"it needs at most as many inputs as outputs, and here {one} go to {other}; use orthogonal")
+    gain = schemes.spread(_gain(initializer.gain) * initializer.multiplier)
+    center = structured.central(c.shape, c.kernel_axes, upper=initializer.center == "torch")
+    return structured.Orthogonal(gain, c.shape, c.batch_axes, c.row_axes, center)
+
+
+def _identity(initializer: wire.Identity, role: Role) -> Distribution:
+    c = _connected(role, role.rule, range(2, 3), "; use dirac for a convolution")
+    return structured.Identity(initializer.gain, c.shape, (_one(c.out_axes), _one(c.in_axes)))
+
+
+def _dirac(initializer: wire.Dirac, role: Role) -> Distribution:
+    c = _connected(role, "exact", CONVOLUTIONS, "; use identity for a matrix")
+    if initializer.groups is not None and role.rule == "axes" and c.batch_axes:
+        raise ValueError("groups and batch_axes both say what goes apart; leave one of them out")
+    if initializer.groups is not None:
+        whole = (by_torch(role.shape) if c.batch_axes else None) or c
+        _one(whole.out_axes)
+        c = grouped(whole, initializer.groups)
+    center = structured.central(c.shape, c.kernel_axes, upper=initializer.center == "torch")
+    return structured.Identity(initializer.gain, c.shape, (_one(c.out_axes), _one(c.in_axes)), center)
+
+
+def _sparse(initializer: wire.Sparse, role: Role) -> Distribution:
+    c = _connected(role, role.rule, range(2, 3), "; use normal")
+    row_axis = _one(c.row_axes)
+    zeros = ceil(initializer.sparsity * c.shape[row_axis])
+    return structured.Sparse(schemes.spread(initializer.std * initializer.multiplier), zeros, c.shape, row_axis)

@@ -1,0 +1,112 @@
+"""The catalogue of initializers, layers and nonlinearities, generated from the wire models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.initializers.gains import GAINS, NONLINEARITY_ALIASES
+from service.schema.answers import (
+    InitializerCatalogue,
+    InitializerEntry,
+    LayerCatalogue,
+    LayerEntry,
+    NonlinearityCatalogue,
+    NonlinearityEntry,
+    ParameterEntry,
+)
+from service.schema.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf, InitializerBase
+from service.schema.layers import LAYER_ALIASES, LayerBase, LayerUnion
+
+
+def initializer_models() -> tuple[type[InitializerBase], ...]:
+    """Every initializer's model, in the order of the union."""
+    return AnyInitializer.__args__
+
+
+def layer_models() -> tuple[type[LayerBase], ...]:
+    """Every layer's model, in the order of the union."""
+    return LayerUnion.__args__
+
+
+def type_of(model: type[BaseModel]) -> str:
+    """The value of `type` that names a model."""
+    return str(model.model_fields["type"].annotation.__args__[0])  # type: ignore[union-attr]  # a Literal
+
+
+def initializer_catalogue() -> InitializerCatalogue:
+    """Every initializer with its parameters, formula and references."""
+    entries = [
+        InitializerEntry(
+            type=type_of(model),
+            aliases=_aliases(INITIALIZER_ALIASES, type_of(model)),
+            summary=_summary(model),
+            formula=model.formula,
+            references=list(model.references),
+            parameters=list(_parameters(model)),
+        )
+        for model in initializer_models()
+    ]
+    return InitializerCatalogue(initializers=entries)
+
+
+def layer_catalogue() -> LayerCatalogue:
+    """Every layer with its parameters and tensors."""
+    entries = [
+        LayerEntry(
+            type=type_of(model),
+            aliases=_aliases(LAYER_ALIASES, type_of(model)),
+            summary=_summary(model),
+            tensors=model.parameters,
+            parameters=list(_parameters(model)),
+        )
+        for model in layer_models()
+    ]
+    return LayerCatalogue(layers=entries)
+
+
+def nonlinearity_catalogue() -> NonlinearityCatalogue:
+    """Every nonlinearity with its gain."""
+    slope = [parameter for parameter in _parameters(GainOf) if parameter.name == "negative_slope"]
+    entries = [
+        NonlinearityEntry(
+            name=name,
+            aliases=_aliases(NONLINEARITY_ALIASES, name),
+            function=entry.function,
+            gain=entry.gain,
+            formula=entry.formula,
+            definition=entry.definition,
+            parameters=slope if name == "leaky_relu" else [],
+        )
+        for name, entry in GAINS.items()
+    ]
+    return NonlinearityCatalogue(nonlinearities=entries)
+
+
+def _aliases(aliases: Mapping[str, str], name: str) -> list[str]:
+    return [alias for alias, meant in aliases.items() if meant == name]
+
+
+def _summary(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip()
+
+
+def _parameters(model: type[BaseModel]) -> Iterator[ParameterEntry]:
+    properties: dict[str, Any] = model.model_json_schema()
+    found = properties if "properties" in properties else properties["$defs"][model.__name__]
+    for name, field in model.model_fields.items():
+        if name != "type":
+            schema = {
+                key: value
+                for key, value in found["properties"][name].items()
+                if key not in ("title", "default", "description")
+            }
+            yield ParameterEntry(
+                name=name,
+                required=field.is_required(),
+                default=None if field.is_required() else field.default,
+                description=field.description,
+                allowed=schema,
+            )

@@ -1,0 +1,308 @@
+"""Laws as documents: each can be made again from its own, and nothing else makes one."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from math import inf, nextafter
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.distributions.blockwise import Joined, Stacked, Sum
+from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.structured import Identity, Orthogonal, Sparse
+from service.distributions.truncated import CutNormal
+from service.formats.laws import LAWS, MOST_AXES, covers, law_document, read_law
+from service.schema.canonical import canonical_json
+from service.stream.dtypes import DType, widen
+from service.stream.words import WordSource
+from tests.plan.planned import planned, tensor
+
+ELEMENTS: Final = 12
+NORMAL: Final = Normal(0.1, 5e-324)
+EXAMPLES: Final[dict[type[Any], tuple[Distribution, ...]]] = {
+    Uniform: (Uniform(-0.1, 0.1), Uniform(-1e308, nextafter(-1e308, 0)), Uniform(0.0, 1.0)),
+    Normal: (NORMAL, Normal(0.0, 1.0), Normal(-1e300, 1e300)),
+    TruncatedNormal: (TruncatedNormal(1 / 3, 2 / 3),),
+    CutNormal: (
+        CutNormal(0.5, 0.1, -1.0, 2.0),
+        CutNormal(0.0, 1.0, -inf, 0.5),
+        CutNormal(-0.0, 1.0, 3.0, inf),
+        CutNormal(1e-300, 1e300, -inf, inf),
+    ),
+    Constant: (Constant(0.0), Constant(-1.7976931348623157e308)),
+    Identity: (
+        Identity(-0.5, (3, 4), (0, 1)),
+        Identity(0.0, (2, 2, 1, 3), (1, 2), ((3, 1),)),
+        Identity(1.0, (2, 3, 1, 2), (0, 2), ((1, 0), (3, 1))),
+    ),
+    Orthogonal: (
+        Orthogonal(2.5, (3, 4), (), (0,)),
+        Orthogonal(1.0, (2, 3, 2), (0,), (2,)),
+        Orthogonal(1.0, (2, 2, 3), (), (0,), ((2, 1),)),
+        Orthogonal(1.0, (12,), (), ()),
+    ),
+    Sparse: (Sparse(0.01, 0, (3, 4), 0), Sparse(1.0, 4, (3, 4), 1), Sparse(1e-3, 1, (2, 3, 2), 1)),
+    Stacked: (
+        Stacked((NORMAL, Constant(1.0), Uniform(0.0, 1.0)), 4),
+        Stacked((Sum(NORMAL, Uniform(-1.0, 1.0), "a", "b"), Constant(2.0)), 6),
+    ),
+    Sum: (
+        Sum(NORMAL, Uniform(-1.0, 1.0), "bias_ih_l0", "bias_hh_l0"),
+        Sum(Stacked((NORMAL, Constant(1.0)), 6), Orthogonal(1.0, (3, 4), (), (0,)), "é", ""),
+    ),
+    Joined: (
+        Joined(NORMAL, Constant(1.0), "bias_ih_l0", "bias_hh_l0", (1, 0, 2), 2),
+        Joined(Stacked((NORMAL, Constant(1.0)), 3), Sparse(1.0, 1, (2, 3), 0), "a", "b", (0,), 6),
+    ),
+}
+EVERY: Final = [law for laws in EXAMPLES.values() for law in laws]
+each_law = pytest.mark.parametrize("law", EVERY, ids=str)
+
+
+def as_json(law: Distribution) -> Any:
+    return json.loads(canonical_json(law_document(law)))
+
+
+def test_the_examples_have_every_law() -> None:
+    assert set(EXAMPLES) == set(LAWS)
+    assert all(type(law) is kind for kind, laws in EXAMPLES.items() for law in laws)
+    assert len(set(LAWS.values())) == len(LAWS)
+
+
+@each_law
+def test_a_law_is_made_again_from_its_document(law: Distribution) -> None:
+    again = read_law(as_json(law))
+
+    assert again == law
+    assert repr(again) == repr(law).replace("-0.0", "0.0")  # JSON of RFC 8785 has no -0
+    assert hash(again) == hash(law)
+    assert canonical_json(law_document(again)) == canonical_json(law_document(law))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, exclude_min=True, allow_infinity=False))
+def test_scalars_are_made_again_to_the_last_bit(mean: float, std: float) -> None:
+    law = Stacked((Normal(mean + 0.0, std), Constant(-std)), 3)
+
+    assert read_law(as_json(law)) == law
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "orthogonal",
+        "identity",
+        {"type": "sparse", "sparsity": 0.3},
+        {"type": "truncated_normal", "low": -1, "high": None},
+    ],
+    ids=str,
+)
+def test_the_law_of_a_plan_is_made_again_from_its_document(initializer: Any) -> None:
+    [plan] = planned(tensor("w", (7, 9), initializer)).tensors
+
+    assert read_law(as_json(plan.distribution)) == plan.distribution
+    assert covers(plan.distribution, 63)
+    assert not covers(plan.distribution, 62) or isinstance(plan.distribution, CutNormal)
+
+
+@each_law
+def test_a_law_covers_tensors_of_its_own_size_only(law: Distribution) -> None:
+    elementwise = isinstance(law, Uniform | Normal | TruncatedNormal | CutNormal | Constant)
+    sizes = {size for size in range(60) if covers(law, size)}
+    free = elementwise or (isinstance(law, Sum) and isinstance(law.second, Uniform))
+
+    assert sizes == (set(range(60)) if free else {ELEMENTS})
+
+
+WRONG: Final[list[tuple[str, Any]]] = [
+    ("no object", []),
+    ("a number", 5),
+    ("a text", "uniform"),
+    ("nothing", None),
+    ("no members", {}),
+    ("no type", {"low": 0, "high": 1}),
+    ("a type of no law", {"type": "gamma", "value": 1}),
+    ("a type that is no text", {"type": ["constant"], "value": 1}),
+    ("a type that is null", {"type": None, "value": 1}),
+    ("a member missing", {"type": "uniform", "low": 0}),
+    ("a member more", {"type": "constant", "value": 1, "mean": 1}),
+    ("a text for a number", {"type": "constant", "value": "1"}),
+    ("truth for a number", {"type": "constant", "value": True}),
+    ("a list for a number", {"type": "constant", "value": [1]}),
+    ("null for a number", {"type": "constant", "value": None}),
+    ("infinity", {"type": "constant", "value": inf}),
+    ("nan", {"type": "constant", "value": float("nan")}),
+    ("an integer beyond binary64", {"type": "constant", "value": 10**400}),
+    ("an infinite end of a uniform", {"type": "uniform", "low": None, "high": 1}),
+    ("both infinite", {"type": "uniform", "low": None, "high": None}),
+    ("ends the wrong way round", {"type": "uniform", "low": 1, "high": 0}),
+    ("equal ends", {"type": "uniform", "low": 1, "high": 1}),
+    ("no deviation", {"type": "normal", "mean": 0, "std": 0}),
+    ("a negative deviation", {"type": "truncated_normal", "mean": 0, "std_before": -1}),
+    ("a null deviation", {"type": "normal", "mean": 0, "std": None}),
+    ("a cut without deviation", {"type": "cut_normal", "location": 0, "std_before": 0, "low": 0, "high": 1}),
+    ("a cut the wrong way round", {"type": "cut_normal", "location": 0, "std_before": 1, "low": 1, "high": -1}),
+    ("a cut of no mass", {"type": "cut_normal", "location": 0, "std_before": 1, "low": 40, "high": None}),
+    ("a cut of text", {"type": "cut_normal", "location": 0, "std_before": 1, "low": "a", "high": None}),
+    ("a shape of text", {"type": "identity", "value": 1, "shape": "34", "diagonal": [0, 1], "center": []}),
+    (
+        "a size beyond JSON",
+        {"type": "identity", "value": 1, "shape": [2**53, 4], "diagonal": [0, 1], "center": []},
+    ),
+    ("a shape of fractions", {"type": "identity", "value": 1, "shape": [3.0, 4], "diagonal": [0, 1], "center": []}),
+    ("a negative size", {"type": "identity", "value": 1, "shape": [-3, -4], "diagonal": [0, 1], "center": []}),
+    ("a size of 0", {"type": "identity", "value": 1, "shape": [0, 4], "diagonal": [0, 1], "center": []}),
+    ("an object for a shape", {"type": "identity", "value": 1, "shape": {}, "diagonal": [0, 1], "center": []}),
+    ("one diagonal axis", {"type": "identity", "value": 1, "shape": [3, 4], "diagonal": [0], "center": []}),
+    ("three diagonal axes", {"type": "identity", "value": 1, "shape": [3, 4, 1], "diagonal": [0, 1, 2], "center": []}),
+    ("the same axis twice", {"type": "identity", "value": 1, "shape": [3, 4], "diagonal": [1, 1], "center": []}),
+    ("an axis beyond", {"type": "identity", "value": 1, "shape": [3, 4], "diagonal": [0, 2], "center": []}),
+    ("an axis before", {"type": "identity", "value": 1, "shape": [3, 4], "diagonal": [0, -1], "center": []}),
+    ("a centre beyond", {"type": "identity", "value": 1, "shape": [3, 4, 2], "diagonal": [0, 1], "center": [[2, 2]]}),
+    (
+        "a centre on an axis of the map",
+        {"type": "identity", "value": 1, "shape": [3, 4], "diagonal": [0, 1], "center": [[1, 0]]},
+    ),
+    ("a centre of no pair", {"type": "identity", "value": 1, "shape": [3, 4, 2], "diagonal": [0, 1], "center": [[2]]}),
+    ("a flat centre", {"type": "identity", "value": 1, "shape": [3, 4, 2], "diagonal": [0, 1], "center": [2, 1]}),
+    (
+        "two centres of an axis",
+        {"type": "identity", "value": 1, "shape": [3, 4, 2], "diagonal": [0, 1], "center": [[2, 1], [2, 0]]},
+    ),
+    (
+        "too many axes",
+        {
+            "type": "orthogonal",
+            "gain": 1,
+            "shape": [1] * (MOST_AXES + 1),
+            "batch_axes": [],
+            "row_axes": [0],
+            "center": [],
+        },
+    ),
+    ("no gain", {"type": "orthogonal", "gain": 0, "shape": [3, 4], "batch_axes": [], "row_axes": [0], "center": []}),
+    (
+        "rows of the batch",
+        {"type": "orthogonal", "gain": 1, "shape": [3, 4], "batch_axes": [0], "row_axes": [0], "center": []},
+    ),
+    (
+        "a row axis beyond",
+        {"type": "orthogonal", "gain": 1, "shape": [3, 4], "batch_axes": [], "row_axes": [2], "center": []},
+    ),
+    ("more zeros than rows", {"type": "sparse", "std_before": 1, "zeros": 4, "shape": [3, 4], "row_axis": 0}),
+    ("fewer zeros than none", {"type": "sparse", "std_before": 1, "zeros": -1, "shape": [3, 4], "row_axis": 0}),
+    ("zeros of a fraction", {"type": "sparse", "std_before": 1, "zeros": 1.0, "shape": [3, 4], "row_axis": 0}),
+    ("sparse without deviation", {"type": "sparse", "std_before": 0, "zeros": 1, "shape": [3, 4], "row_axis": 0}),
+    ("sparse along no axis", {"type": "sparse", "std_before": 1, "zeros": 1, "shape": [3, 4], "row_axis": 2}),
+    ("no blocks", {"type": "stacked", "laws": [], "length": 3}),
+    ("blocks of nothing", {"type": "stacked", "laws": [{"type": "constant", "value": 1}], "length": 0}),
+    ("a block of no law", {"type": "stacked", "laws": [{"type": "constant"}], "length": 1}),
+    ("blocks of text", {"type": "stacked", "laws": "constant", "length": 1}),
+    (
+        "a sum of one",
+        {"type": "sum", "first": {"type": "constant", "value": 1}, "second": None, "suffix": "a", "other_suffix": "b"},
+    ),
+    (
+        "a suffix of no text",
+        {"type": "sum", "suffix": 1, "other_suffix": "b"}
+        | {part: {"type": "constant", "value": 1} for part in ("first", "second")},
+    ),
+    *(
+        (
+            f"joined in the order {order}",
+            {"type": "joined", "suffix": "a", "other_suffix": "b", "order": order, "length": 2}
+            | {part: {"type": "constant", "value": 1} for part in ("first", "second")},
+        )
+        for order in ([], [0, 0], [1, 2], [0, 2], [-1, 0], "01", [[0, 1]], None)
+    ),
+]
+
+
+@pytest.mark.parametrize("document", [document for _, document in WRONG], ids=[name for name, _ in WRONG])
+def test_what_describes_no_law_is_a_value_error(document: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_law(document)
+
+
+@pytest.mark.parametrize("depth", [100, 10_000])
+def test_laws_in_laws_in_laws_are_a_value_error_where_they_are_too_many(depth: int) -> None:
+    document: dict[str, Any] = {"type": "constant", "value": 1}
+    for _ in range(depth):
+        document = {"type": "stacked", "laws": [document], "length": 1}
+
+    if depth > 1000:
+        with pytest.raises(ValueError, match="no law"):
+            read_law(document)
+    else:
+        assert covers(read_law(document), 1)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+names = st.sampled_from(["type", "laws", "first", "low", "shape", "", *LAWS.values()])
+anything = st.recursive(
+    scalars | names | st.sampled_from([as_json(law) for law in EVERY]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(anything)
+def test_garbage_is_a_law_or_a_value_error(document: Any) -> None:
+    try:
+        law = read_law(document)
+    except ValueError:
+        return
+    assert type(law) in LAWS
+
+
+def places(document: Any) -> list[tuple[Any, Any]]:
+    """Every member and item of a document, with what it is in."""
+    inside = document.items() if isinstance(document, dict) else enumerate(document)
+    found: list[tuple[Any, Any]] = []
+    for key, value in inside:
+        found.append((document, key))
+        if isinstance(value, dict | list):
+            found += places(value)
+    return found
+
+
+small = st.integers(-2, 5) | st.sampled_from([1e-320, 0.5, 1e300, 2**70]) | st.lists(st.integers(0, 4), max_size=3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(EVERY), st.data())
+def test_a_document_with_a_changed_member_is_a_law_that_can_be_drawn_or_a_value_error(
+    law: Distribution, data: st.DataObject
+) -> None:
+    document = deepcopy(as_json(law))
+    for _ in range(data.draw(st.integers(1, 2))):
+        inside, key = data.draw(st.sampled_from(places(document)))
+        inside[key] = deepcopy(data.draw(small | anything))
+    try:
+        read = read_law(document)
+    except ValueError:
+        return
+
+    assert read_law(as_json(read)) == read
+    with np.errstate(invalid="ignore"):
+        fits = read.fits(DType.F32)
+    if fits and covers(read, ELEMENTS) and read.held <= ELEMENTS:
+        out = np.empty(ELEMENTS, np.float32)
+        read.fill(WordSource(1, "w"), range(ELEMENTS), DType.F32, out)
+        assert np.isfinite(widen(out, DType.F32)).all()
+
+
+@each_law
+def test_a_law_made_again_draws_the_same(law: Distribution) -> None:
+    drawn = [np.empty(ELEMENTS) for _ in range(2)]
+
+    for each, out in zip((law, read_law(as_json(law))), drawn, strict=True):
+        each.fill(WordSource(3, "block.bias_ih_l0"), range(ELEMENTS), DType.F64, out)
+
+    assert drawn[0].tobytes() == drawn[1].tobytes()
