@@ -79,7 +79,7 @@ class Wrong(Exception):
     """An answer that is not what it should be."""
 
 
-class TurnedAway(Exception):
+class RetryLater(Exception):
     """The server is busy, and says when to come again."""
 
     def __init__(self, seconds: float) -> None:
@@ -242,7 +242,7 @@ class Connection:
         await self.send(request.raw)
         answer = await self._head(request)
         if answer.status in (429, 503) and "retry-after" in answer.fields:
-            raise TurnedAway(float(answer.fields["retry-after"]))
+            raise RetryLater(float(answer.fields["retry-after"]))
         if answer.status != request.status:
             raise Wrong(f"{answer.status} instead of {request.status}: {bytes(await self.receive())[:200]!r}")
         return answer
@@ -365,7 +365,7 @@ class Client:
             state = self.random.getstate()
             try:
                 await KINDS[self.kind].ask(self)
-            except TurnedAway as answer:
+            except RetryLater as answer:
                 self.tally.turned_away += 1
                 self.random.setstate(state)
                 await asyncio.sleep(min(max(answer.seconds, 0.1), MOST_WAITED))
@@ -626,7 +626,7 @@ async def _note_alive(port: int, found: Probes) -> None:
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             await _ask_alive(port)
-    except (Wrong, TurnedAway, OSError, TimeoutError) as error:
+    except (Wrong, RetryLater, OSError, TimeoutError) as error:
         found.errors[f"the prober: {type(error).__name__}: {error}"[:300]] += 1
     found.latencies.append(time.perf_counter() - start)
 

@@ -21,12 +21,12 @@ from service.api.guard.admission import Admission
 from service.api.guard.budget import Budget
 from service.api.guard.connections import Caps
 from service.api.guard.observation import Observation
-from service.api.guard.work import Planning
+from service.api.guard.work import PlannerThreads
 from service.api.http import problems
 from service.api.http.negotiation import HeadAsGet
 from service.api.openapi import build_document
 from service.api.routes import catalogue, docs, operations, plans, weights
-from service.api.state import Services
+from service.api.state import AppState
 from service.delivery.memory import keep_freed_memory
 from service.delivery.pool import DrawingPool
 from service.settings import Settings
@@ -91,10 +91,10 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
     gc.collect()
     gc.freeze()  # what is there now stays, and need not be looked at again
     gc.set_threshold(COLLECT_AFTER)
-    services = Services(
+    services = AppState(
         DrawingPool(settings.threads),
         settings.max_body_bytes,
-        Planning(
+        PlannerThreads(
             settings.limits, settings.max_planning_queue, settings.max_plan_memory, settings.max_plan_memory_in_use
         ),
         Admission(settings.max_streams, settings.max_queue),

@@ -8,7 +8,7 @@
     │   ├── InvalidOption    an option beside the specification, such as a query parameter
     │   └── LimitExceeded    a specification larger than this server's limits
     ├── InvalidFile          a file that is not safetensors, or not one of ours
-    ├── TurnedAway           a request that may come back after some seconds
+    ├── RetryLater           a request that may come back after some seconds
     │   ├── Busy             as many answers are being drawn, and waited for, as may be
     │   └── OverBudget       the caller has had the bytes that it may have for now
     └── BrokenPlatform       this machine does not compute the stream's known answers
@@ -48,7 +48,7 @@ class BrokenPlatform(XavierError):
     """This machine does not compute the stream's known answers; no weights may come from it."""
 
 
-class TurnedAway(XavierError):
+class RetryLater(XavierError):
     """A request that may come back.
 
     Attributes:
@@ -60,11 +60,11 @@ class TurnedAway(XavierError):
         self.seconds = seconds
 
 
-class Busy(TurnedAway):
+class Busy(RetryLater):
     """As many answers are being drawn, and waited for, as may be."""
 
 
-class OverBudget(TurnedAway):
+class OverBudget(RetryLater):
     """The caller has had the bytes that it may have for now."""
 
 
@@ -82,7 +82,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Excess(Fault):
+class LimitFault(Fault):
     """A fault of size.
 
     Attributes:
@@ -131,6 +131,6 @@ class LimitExceeded(Refused):
         first: the first of its faults.
     """
 
-    def __init__(self, faults: Sequence[Excess], total: int | None = 0) -> None:
+    def __init__(self, faults: Sequence[LimitFault], total: int | None = 0) -> None:
         super().__init__(faults, total)
         self.first = faults[0]

@@ -11,17 +11,17 @@ from service import errors
 from service.api.http import problems
 from service.errors import (
     MOST_FAULTS,
-    Excess,
     Fault,
     InvalidOption,
     InvalidSpec,
     LimitExceeded,
+    LimitFault,
     Refused,
     UnknownPermalink,
     XavierError,
 )
 
-FAULT = Excess("/layers", "at most 1; this asks for 2", "tensors", 1, 2)
+FAULT = LimitFault("/layers", "at most 1; this asks for 2", "tensors", 1, 2)
 
 
 def below(kind: type[XavierError]) -> Iterator[type[XavierError]]:
@@ -91,7 +91,7 @@ def test_faults_are_named_by_pointer_or_by_parameter() -> None:
 
 
 def test_an_excess_tells_the_limit_and_what_was_asked_for() -> None:
-    document = problems.describe(LimitExceeded([FAULT, Excess("/x", "too long", "rank", 8, 9)]))
+    document = problems.describe(LimitExceeded([FAULT, LimitFault("/x", "too long", "rank", 8, 9)]))
 
     assert (document["name"], document["limit"], document["requested"]) == ("tensors", 1, 2)
     assert document["detail"] == "2 faults; see errors"

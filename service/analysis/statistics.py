@@ -1,11 +1,11 @@
-"""Statistics of tensors: what the law promises, and what was drawn.
+"""Statistics of tensors: what the distribution promises, and what was drawn.
 
 Sums are folded in a fixed order in binary64 and their parts added with `math.fsum`, which rounds once,
 so measured numbers too are the same on every machine, for every chunk size and thread count.
 Tensors are measured in canonical order: every framework's layout has the same statistics.
 
-What is summed are deviations from the mean of the law, which is near that of the values, in units of about its standard
-deviation. Where rounding leaves a single value, all is known of it without sums, which then may be far off.
+The sums are of deviations from the mean of the distribution, which is near that of the values, in units of about its
+standard deviation. Where rounding leaves a single value, it is known without sums, which then may be far off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.distributions.elementwise import stored
+from service.distributions.base import stored
 from service.plan import TensorPlan
 from service.stream.dtypes import widen
 
@@ -61,15 +61,15 @@ class Moments:
 
 
 def expected(tensor: TensorPlan) -> Summary:
-    """What the law of a tensor promises before rounding, as metadata of files has it; rounding may pass the ends."""
-    least, greatest = tensor.distribution.reach(tensor.parameter.dtype)
+    """What a distribution promises before rounding, as the metadata of files has it; rounding may pass the ends."""
+    least, greatest = tensor.distribution.support(tensor.parameter.dtype)
     return Summary(tensor.distribution.mean, tensor.distribution.std, least, greatest)
 
 
 def expected_as_stored(tensor: TensorPlan) -> Summary:
-    """What the law of a tensor promises of the stored values, as answers have it; no value passes the ends."""
-    law = stored(tensor.distribution, tensor.parameter.dtype)
-    return Summary(law.mean, law.std, law.min, law.max)
+    """What the distribution of a tensor promises of the stored values, as answers have it; no value passes the ends."""
+    distribution = stored(tensor.distribution, tensor.parameter.dtype)
+    return Summary(distribution.mean, distribution.std, distribution.min, distribution.max)
 
 
 def batches(tensors: Sequence[TensorPlan]) -> Iterator[list[Block]]:
@@ -155,8 +155,8 @@ def _moments(tensor: TensorPlan, block: Block) -> Moments:
 
 def _single_value(tensor: TensorPlan) -> float | None:
     """What every element is, where rounding leaves one value alone."""
-    law = stored(tensor.distribution, tensor.parameter.dtype)
-    return law.min + 0.0 if law.min == law.max else None
+    distribution = stored(tensor.distribution, tensor.parameter.dtype)
+    return distribution.min + 0.0 if distribution.min == distribution.max else None
 
 
 def _unit(tensor: TensorPlan) -> float:

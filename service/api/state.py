@@ -18,7 +18,7 @@ from service.analysis.statistics import Summary
 from service.api.guard import metrics
 from service.api.guard.admission import Admission
 from service.api.guard.budget import Budget
-from service.api.guard.work import LARGE_PLAN, Planning, Source
+from service.api.guard.work import LARGE_PLAN, PlannerThreads, Source
 from service.api.http.conditionals import Selection
 from service.api.http.negotiation import JSON
 from service.api.http.options import FileOptions, SpecOptions
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 @dataclass
-class Services:
+class AppState:
     """One a process, made by `create_app`.
 
     Attributes:
@@ -47,7 +47,7 @@ class Services:
 
     pool: DrawingPool
     max_body_bytes: int
-    planning: Planning
+    planning: PlannerThreads
     admission: Admission
     whole_admission: Admission
     budget: Budget
@@ -126,7 +126,7 @@ class Services:
 
     async def cost(self, request: Request, file: SafetensorsFile, selection: Selection) -> Cost:
         """What a part of a file costs. The body of the request must have been read."""
-        if not file.plan.draws_whole:
+        if not file.plan.materializes:
             return Cost(selection.stop - selection.start, 0)
         work = partial(cost, file, selection.start, selection.stop)
         return await while_connected(request, self.planning.run(caller_of(request.scope), len(file.segments), work))
@@ -158,7 +158,7 @@ class Services:
         return result
 
     async def _cost_of_all(self, caller: str, plan: Plan) -> Cost:
-        if not plan.draws_whole:
+        if not plan.materializes:
             return Cost(plan.nbytes, 0)
         return await self.planning.run(caller, len(plan.tensors), partial(cost_of_all, plan))
 
@@ -203,10 +203,10 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _services(request: Request) -> Services:
+async def _services(request: Request) -> AppState:
     services = request.app.state.services
-    assert isinstance(services, Services)
+    assert isinstance(services, AppState)
     return services
 
 
-Shared = Annotated[Services, Depends(_services)]
+Shared = Annotated[AppState, Depends(_services)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
@@ -38,7 +38,7 @@ from service.errors import BrokenPlatform, InvalidFile, Refused, XavierError
 from service.formats.json import plan_json, statistics_json
 from service.formats.safetensors import SafetensorsFile
 from service.formats.verification import comparisons, open_stored, planned_by_metadata
-from service.plan import Plan, make_plan
+from service.plan import Plan, TensorPlan, drawn_by, make_plan
 from service.schema.fields import DTypeField, Seed
 from service.schema.parsing import read_spec, remarks_on, rule_of
 from service.settings import Settings
@@ -181,7 +181,7 @@ def generate(spec: BinaryIO, output: str, seed: int | None, dtype: str | None, s
     file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
     for warning in file.plan.warnings:
         click.echo(f"xavier: warning: {warning}", err=True)
-    with _pool() as pool, _sink(output) as sink:
+    with _pool(file.plan.tensors) as pool, _sink(output) as sink:
         if file.needs_measuring(0):
             file = file.with_measured(pool.measured(file.plan))
         for chunk in _with_progress(pool.read(file, 0, file.length), file.length):
@@ -211,7 +211,7 @@ def plan(spec: BinaryIO, seed: int | None, dtype: str | None, statistics: Any, a
 def statistics(spec: BinaryIO, seed: int | None, dtype: str | None, as_json: bool) -> None:
     """Draw SPEC and show measured beside expected statistics."""
     planned = _plan(spec, seed, dtype)
-    with _pool() as pool:
+    with _pool(planned.tensors) as pool:
         measured = pool.measured(planned)
     if as_json:
         _print_json(statistics_json(planned, measured))
@@ -227,7 +227,7 @@ def verify(file: Path, spec: BinaryIO | None) -> None:
     stored = open_stored(file)
     planned = _plan(spec, None, None).tensors if spec else planned_by_metadata(stored, _settings().limits)
     differing: dict[str, str] = {}
-    with _pool() as pool:
+    with _pool(planned) as pool:
         for difference in pool.ordered(map(Task, comparisons(stored, planned))):
             if difference and difference.name not in differing:
                 differing[difference.name] = difference.reason
@@ -282,10 +282,11 @@ def _plan(spec: BinaryIO, seed: int | None, dtype: str | None) -> Plan:
 
 
 @contextmanager
-def _pool() -> Iterator[DrawingPool]:
+def _pool(tensors: Sequence[TensorPlan]) -> Iterator[DrawingPool]:
+    """Threads that draw what some tensors need, and are checked for no more than that."""
     keep_freed_memory()
     with closing(DrawingPool(_settings().threads)) as pool:
-        pool.check()
+        pool.check(drawn_by(tensors))
         yield pool
 
 

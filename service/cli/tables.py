@@ -10,7 +10,6 @@ from rich.table import Table
 
 from service.analysis.statistics import Summary, expected_as_stored
 from service.formats.json import file_path
-from service.formats.laws import LAWS
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, TensorPlan
 
@@ -21,11 +20,11 @@ UNLIMITED = 10_000
 def show_plan(file: SafetensorsFile) -> None:
     """A line a tensor, then the totals, the digest and the permalink."""
     plan = file.plan
-    table = _table("tensor", "dtype", "shape", "fan in", "fan out", "law", "bytes")
+    table = _table("tensor", "dtype", "shape", "fan in", "fan out", "distribution", "bytes")
     for tensor in plan.tensors:
         fans = tensor.parameter.fans
         fan_in, fan_out = (str(fans.fan_in), str(fans.fan_out)) if fans else ("", "")
-        table.add_row(*_names(tensor), fan_in, fan_out, _law(tensor), f"{tensor.parameter.nbytes:,}")
+        table.add_row(*_names(tensor), fan_in, fan_out, _distribution(tensor), f"{tensor.parameter.nbytes:,}")
     console = _console()
     console.print(table)
     console.print(f"{len(plan.tensors):,} tensors, {plan.elements:,} values, {file.length:,} bytes with the header")
@@ -60,7 +59,7 @@ def _names(tensor: TensorPlan) -> tuple[str, str, str]:
     return tensor.name, tensor.parameter.dtype.value, " x ".join(map(str, tensor.shape)) or "scalar"
 
 
-def _law(tensor: TensorPlan) -> str:
-    law = tensor.distribution
-    numbers = {name: value for name, value in law.scalars.items() if isinstance(value, float)}
-    return f"{LAWS[type(law)]} " + " ".join(f"{name}={value:.6g}" for name, value in numbers.items())
+def _distribution(tensor: TensorPlan) -> str:
+    distribution = tensor.distribution
+    numbers = {name: value for name, value in distribution.scalars.items() if isinstance(value, float)}
+    return f"{distribution.tag} " + " ".join(f"{name}={value:.6g}" for name, value in numbers.items())

@@ -12,7 +12,8 @@ from threading import Lock
 from typing import Any, Final
 
 from service.delivery.turns import Turns
-from service.distributions.cache import Abandoned, Array, Whole, drawing_while
+from service.distributions.base import Array
+from service.distributions.cache import Abandoned, Materialization, drawing_while
 
 SMALL_WORK: Final = 100_000_000
 """The longest that the lane for the small works on something, in about nanoseconds."""
@@ -22,7 +23,7 @@ SMALL_WORK: Final = 100_000_000
 class _Job:
     """Something to draw, and all who wait for it."""
 
-    whole: Whole
+    whole: Materialization
     outcomes: list[Future[Any]] = field(default_factory=list)
     drawn: Future[Array] = field(default_factory=Future)
 
@@ -41,7 +42,7 @@ class Lane:
         self._turns: Turns[_Job] = Turns()
         self._open = True
 
-    def submit(self, whole: Whole, caller: str, outcome: Future[Any]) -> Future[Array]:
+    def submit(self, whole: Materialization, caller: str, outcome: Future[Any]) -> Future[Array]:
         """Draw something once for all who ask meanwhile.
 
         Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
@@ -18,11 +18,13 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from service.analysis.statistics import Block, Moments, Summary, batches, measure, summarise
 from service.delivery.lanes import SMALL_WORK, Lane
-from service.distributions.cache import Array, Whole
-from service.distributions.known_answers import check_known_answers
+from service.distributions.base import Array
+from service.distributions.cache import Materialization
+from service.distributions.known_answers import Drawn, adopt, check_known_answers
 from service.errors import BrokenPlatform
 from service.formats.safetensors import Part
 from service.plan import Plan, TensorPlan
+from service.stream.engine import ENGINES
 
 Produced = TypeVar("Produced")
 CHECK_SECONDS: Final = 60.0
@@ -56,8 +58,8 @@ class Task(Generic[Produced]):
     """
 
     run: Callable[[], Produced]
-    needs: Callable[[], Iterable[Whole]] | None = None
-    held: list[Whole] = field(default_factory=list)
+    needs: Callable[[], Iterable[Materialization]] | None = None
+    held: list[Materialization] = field(default_factory=list)
 
 
 class Cost(NamedTuple):
@@ -86,15 +88,20 @@ class DrawingPool:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="draw")
         self._small, self._large = Lane("small whole"), Lane("large whole")
 
-    def check(self) -> None:
+    def check(self, drawn: Collection[Drawn] | None = None) -> None:
         """Check the known answers in every thread.
+
+        Args:
+            drawn: what the pool is going to draw; anything where None.
 
         Raises:
             BrokenPlatform: a thread does not compute them.
         """
+        for engine in ENGINES:
+            adopt(engine)
         barrier = Barrier(self.threads)  # keeps each thread until all have one check, so none gets two
-        checks = [self._executor.submit(_check_together, barrier) for _ in range(self.threads)]
-        checks += [lane.run(check_known_answers) for lane in (self._small, self._large)]
+        checks = [self._executor.submit(_check_together, barrier, drawn) for _ in range(self.threads)]
+        checks += [lane.run(partial(check_known_answers, drawn)) for lane in (self._small, self._large)]
         errors = [error for check in checks if (error := check.exception()) is not None]
         for error in errors:
             raise error if isinstance(error, BrokenPlatform) else BrokenPlatform(f"the check itself failed: {error!r}")
@@ -179,13 +186,15 @@ class DrawingPool:
             task.held = list(task.needs())
             self._prepare(task, caller, outcome, iter(task.held))
 
-    def _prepare(self, task: Task[Produced], caller: str, outcome: Future[Produced], needed: Iterator[Whole]) -> None:
+    def _prepare(
+        self, task: Task[Produced], caller: str, outcome: Future[Produced], needed: Iterator[Materialization]
+    ) -> None:
         """Have the next thing drawn that is not there; once there is none, do the work itself."""
         for whole in needed:
             if not whole.find():
                 lane = self._small if whole.work <= SMALL_WORK else self._large
 
-                def go_on(drawn: Future[Array], whole: Whole = whole) -> None:
+                def go_on(drawn: Future[Array], whole: Materialization = whole) -> None:
                     if _pass_failure(outcome, drawn):
                         return
                     whole.array = drawn.result()
@@ -212,46 +221,46 @@ def _pass_failure(outcome: Future[Any], step: Future[Any]) -> bool:
     return error is not None
 
 
-def _check_together(barrier: Barrier) -> None:
+def _check_together(barrier: Barrier, drawn: Collection[Drawn] | None) -> None:
     try:
-        check_known_answers()
+        check_known_answers(drawn)
     finally:
         barrier.wait(CHECK_SECONDS)
 
 
 def _reads(file: Readable, start: int, stop: int) -> Iterator[Task[memoryview]]:
     for first, last in file.spans(start, stop):
-        of_span = partial(_needs_of_span, file, first, last) if file.plan.draws_whole else None
+        of_span = partial(_needs_of_span, file, first, last) if file.plan.materializes else None
         yield Task(partial(file.read, first, last), of_span)
 
 
-def _needs_of_span(file: Readable, start: int, stop: int) -> Iterator[Whole]:
+def _needs_of_span(file: Readable, start: int, stop: int) -> Iterator[Materialization]:
     for part in file.parts(start, stop):
-        yield from part.tensor.wholes(part.elements)
+        yield from part.tensor.materializations(part.elements)
 
 
 def _measurements(plan: Plan) -> Iterator[Task[Sequence[Moments]]]:
     for batch in batches(plan.tensors):
-        of_batch = partial(_needs_of_blocks, plan.tensors, batch) if plan.draws_whole else None
+        of_batch = partial(_needs_of_blocks, plan.tensors, batch) if plan.materializes else None
         yield Task(partial(measure, plan.tensors, batch), of_batch)
 
 
-def needs(plan: Plan) -> Iterator[Whole]:
+def needs(plan: Plan) -> Iterator[Materialization]:
     """What all tensors of a plan need that must be drawn whole."""
     for tensor in plan.tensors:
-        yield from tensor.wholes(range(tensor.elements))
+        yield from tensor.materializations(range(tensor.elements))
 
 
-def _needs_of_blocks(tensors: Sequence[TensorPlan], batch: Iterable[Block]) -> Iterator[Whole]:
+def _needs_of_blocks(tensors: Sequence[TensorPlan], batch: Iterable[Block]) -> Iterator[Materialization]:
     for block in batch:
-        yield from tensors[block.place].canonical_wholes(block.first, block.count)
+        yield from tensors[block.place].canonical_materializations(block.first, block.count)
 
 
 def cost(file: Readable, start: int, stop: int) -> Cost:
     """What a byte range of a file costs; looks at every tensor in it, so it is no work for an event loop."""
     nbytes, work = stop - start, 0
     for part in file.parts(start, stop):
-        missing = [whole for whole in part.tensor.wholes(part.elements) if not whole.find()]
+        missing = [whole for whole in part.tensor.materializations(part.elements) if not whole.find()]
         drawn = sum(whole.elements for whole in missing) * part.tensor.parameter.dtype.itemsize
         nbytes += max(0, drawn - part.nbytes)
         work += sum(whole.work for whole in missing)

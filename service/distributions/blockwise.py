@@ -1,4 +1,7 @@
-"""Combined laws: the biases of gates one after the other, and two biases of PyTorch where Keras has one tensor."""
+"""Several distributions in one tensor: gate by gate, as the sum of two tensors, or one tensor after the other.
+
+Keras has one bias where PyTorch has two, and the gates of recurrent layers may each have a distribution of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum, sqrt
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
-from service.distributions.elementwise import Array, BaseLaw, Constant, Distribution
+from service.distributions.base import Array, Distribution
+from service.distributions.elementwise import Constant
+from service.distributions.members import Member, count, counts, distributions, read_distribution, text
 from service.distributions.stored import (
     EvenWords,
     Stored,
@@ -26,48 +31,62 @@ from service.stream.dtypes import DType, narrow, widen
 from service.stream.words import Elements, Indices, WordSource
 
 EVEN_SHARES: Final = 1 << 12
-"""Into how many shares of words a law is cut, of which one value each stands for all."""
+"""Into how many shares of words a distribution is cut, of which one value each stands for all."""
 MOST_VALUES: Final = 1 << 8
-"""Values of each of two laws, at most, of which every pair is added."""
+"""Values of each of two distributions, at most, of which every pair is added."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stacked(BaseLaw):
-    """Blocks of equal length, each of its own law; an element keeps its word.
+class Blockwise(Distribution):
+    """Blocks of equal length, each of its own distribution; an element keeps its word.
 
     Attributes:
-        laws: one a block.
+        blocks: the distribution of each block.
         length: elements of a block.
     """
 
-    laws: tuple[Distribution, ...]
+    tag = "stacked"
+    etag_name = "Stacked"
+    members = (Member("laws", distributions), Member("length", count))
+
+    blocks: tuple[Distribution, ...]
     length: int
+
+    def is_sound(self) -> bool:
+        return bool(self.blocks and self.length)
+
+    def covers(self, elements: int) -> bool:
+        return len(self.blocks) * self.length == elements and all(block.covers(elements) for block in self.blocks)
+
+    @property
+    def parts(self) -> tuple[Distribution, ...]:
+        return self.blocks
 
     @property
     def mean(self) -> float:
-        return _mean(self.laws)
+        return _mean(self.blocks)
 
     @property
     def std(self) -> float:
-        return _std(self.laws)
+        return _std(self.blocks)
 
     @property
-    def held(self) -> int:
-        return max(law.held for law in self.laws)
+    def matrix_elements(self) -> int:
+        return max(distribution.matrix_elements for distribution in self.blocks)
 
     @property
-    def whole_elements(self) -> int:
-        return sum(law.whole_elements for law in set(self.laws))
+    def materialized_elements(self) -> int:
+        return sum(distribution.materialized_elements for distribution in set(self.blocks))
 
-    def whole_bytes(self, elements: range, dtype: DType) -> int:
-        return sum(law.whole_bytes(elements, dtype) for law in set(self.laws))
+    def materialized_bytes(self, elements: range, dtype: DType) -> int:
+        return sum(distribution.materialized_bytes(elements, dtype) for distribution in set(self.blocks))
 
-    def reach(self, dtype: DType) -> tuple[float, float]:
-        least, greatest = zip(*(law.reach(dtype) for law in self.laws), strict=True)
+    def support(self, dtype: DType) -> tuple[float, float]:
+        least, greatest = zip(*(distribution.support(dtype) for distribution in self.blocks), strict=True)
         return min(least), max(greatest)
 
     def stored(self, dtype: DType) -> Stored:
-        blocks = [law.stored(dtype) for law in self.laws]
+        blocks = [distribution.stored(dtype) for distribution in self.blocks]
         return Stored(
             mean=_mean(blocks),
             std=_std(blocks),
@@ -78,28 +97,35 @@ class Stacked(BaseLaw):
         )
 
     def fits(self, dtype: DType) -> bool:
-        return all(law.fits(dtype) for law in self.laws)
+        return all(distribution.fits(dtype) for distribution in self.blocks)
 
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         indices = np.asarray(elements, np.int64)
         block = indices // self.length
-        for number, law in enumerate(self.laws):
+        for number, distribution in enumerate(self.blocks):
             chosen = np.flatnonzero(block == number)
             values = np.empty(chosen.size, out.dtype)
-            law.fill(source, indices[chosen], dtype, values)
+            distribution.fill(source, indices[chosen], dtype, values)
             out[chosen] = values
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair(BaseLaw):
+class _Pair(Distribution):
     """Two tensors of the canonical naming in one.
 
     Attributes:
-        first: the law of the tensor that the words are asked of.
+        first: the distribution of the tensor that the words are asked of.
         second: that of the other.
         suffix: how the name of the first ends.
         other_suffix: how the name of the other ends instead.
     """
+
+    members: ClassVar[tuple[Member, ...]] = (
+        Member("first", read_distribution),
+        Member("second", read_distribution),
+        Member("suffix", text),
+        Member("other_suffix", text),
+    )
 
     first: Distribution
     second: Distribution
@@ -107,18 +133,22 @@ class _Pair(BaseLaw):
     other_suffix: str
 
     @property
-    def held(self) -> int:
-        return max(self.first.held, self.second.held)
+    def parts(self) -> tuple[Distribution, ...]:
+        return self.first, self.second
 
     @property
-    def whole_elements(self) -> int:
-        return self.first.whole_elements + self.second.whole_elements
+    def matrix_elements(self) -> int:
+        return max(self.first.matrix_elements, self.second.matrix_elements)
 
-    def whole_bytes(self, elements: range, dtype: DType) -> int:
-        return self.first.whole_bytes(elements, dtype) + self.second.whole_bytes(elements, dtype)
+    @property
+    def materialized_elements(self) -> int:
+        return self.first.materialized_elements + self.second.materialized_elements
+
+    def materialized_bytes(self, elements: range, dtype: DType) -> int:
+        return self.first.materialized_bytes(elements, dtype) + self.second.materialized_bytes(elements, dtype)
 
     def fits(self, dtype: DType) -> bool:
-        return self.first.fits(dtype) and self.second.fits(dtype) and BaseLaw.fits(self, dtype)
+        return self.first.fits(dtype) and self.second.fits(dtype) and Distribution.fits(self, dtype)
 
     def _drawn(self, source: WordSource, indices: Indices, dtype: DType, *, other: bool) -> Array:
         """Some elements of one of the two, as they are stored."""
@@ -137,6 +167,12 @@ class _Pair(BaseLaw):
 class Sum(_Pair):
     """The sum of two tensors as they are stored, rounded once more."""
 
+    tag = "sum"
+    etag_name = "Sum"
+
+    def covers(self, elements: int) -> bool:
+        return self.first.covers(elements) and self.second.covers(elements)
+
     @property
     def mean(self) -> float:
         return self.first.mean + self.second.mean
@@ -145,8 +181,8 @@ class Sum(_Pair):
     def std(self) -> float:
         return hypotenuse(self.first.std, self.second.std)
 
-    def reach(self, dtype: DType) -> tuple[float, float]:
-        ends = zip(self.first.reach(dtype), self.second.reach(dtype), strict=True)
+    def support(self, dtype: DType) -> tuple[float, float]:
+        ends = zip(self.first.support(dtype), self.second.support(dtype), strict=True)
         least, greatest = (one + other for one, other in ends)
         return least, greatest
 
@@ -159,7 +195,9 @@ class Sum(_Pair):
             return constant(between[0])
         if not is_coarse(mean, std, dtype):
             return Stored(mean, std, *between, 1.0, 0.0)
-        (values, shares), (others, other_shares) = (_values_and_shares(law, dtype) for law in (self.first, self.second))
+        (values, shares), (others, other_shares) = (
+            _values_and_shares(distribution, dtype) for distribution in (self.first, self.second)
+        )
         sums, of_sums = np.add.outer(values, others), np.multiply.outer(shares, other_shares)
         return rounded_again(sums.reshape(-1), of_sums.reshape(-1), (mean, std), dtype, between)
 
@@ -170,7 +208,7 @@ class Sum(_Pair):
 
 
 @dataclass(frozen=True, slots=True)
-class Joined(_Pair):
+class Concatenated(_Pair):
     """Two tensors of the same length, one after the other; the blocks of each may be in another order.
 
     Attributes:
@@ -178,22 +216,33 @@ class Joined(_Pair):
         length: elements of a block.
     """
 
+    tag = "joined"
+    etag_name = "Joined"
+    members: ClassVar = (*_Pair.members, Member("order", counts), Member("length", count))
+
     order: tuple[int, ...]
     length: int
 
+    def is_sound(self) -> bool:
+        return self.length > 0 and len(self.order) > 0 and sorted(self.order) == [*range(len(self.order))]
+
+    def covers(self, elements: int) -> bool:
+        half = len(self.order) * self.length
+        return 2 * half == elements and self.first.covers(half) and self.second.covers(half)
+
     @property
     def mean(self) -> float:
-        return Stacked((self.first, self.second), 1).mean
+        return Blockwise((self.first, self.second), 1).mean
 
     @property
     def std(self) -> float:
-        return Stacked((self.first, self.second), 1).std
+        return Blockwise((self.first, self.second), 1).std
 
-    def reach(self, dtype: DType) -> tuple[float, float]:
-        return Stacked((self.first, self.second), 1).reach(dtype)
+    def support(self, dtype: DType) -> tuple[float, float]:
+        return Blockwise((self.first, self.second), 1).support(dtype)
 
     def stored(self, dtype: DType) -> Stored:
-        return Stacked((self.first, self.second), 1).stored(dtype)
+        return Blockwise((self.first, self.second), 1).stored(dtype)
 
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
         which, place = np.divmod(np.asarray(elements, np.int64), len(self.order) * self.length)
@@ -218,57 +267,57 @@ def _std(blocks: Sequence[Distribution | Stored]) -> float:
     return sqrt(fsum(squares) / len(blocks)) * unit
 
 
-def _values_and_shares(law: Distribution, dtype: DType) -> tuple[Array, Array]:
-    """Stored values of a law and the share of each: all but the rarest, or some of very many."""
-    values, counts = np.unique(_drawn_evenly(law, dtype, EVEN_SHARES), return_counts=True)
+def _values_and_shares(distribution: Distribution, dtype: DType) -> tuple[Array, Array]:
+    """Stored values of a distribution and the share of each: all but the rarest, or some of very many."""
+    values, counts = np.unique(_drawn_evenly(distribution, dtype, EVEN_SHARES), return_counts=True)
     if values.size > MOST_VALUES:
-        values, counts = np.unique(_drawn_evenly(law, dtype, MOST_VALUES), return_counts=True)
+        values, counts = np.unique(_drawn_evenly(distribution, dtype, MOST_VALUES), return_counts=True)
     return values, counts / counts.sum()
 
 
-def _drawn_evenly(law: Distribution, dtype: DType, count: int) -> Array:
+def _drawn_evenly(distribution: Distribution, dtype: DType, count: int) -> Array:
     out = np.empty(count, dtype.storage)
-    law.fill(EvenWords(0, ""), range(count), dtype, out)
+    distribution.fill(EvenWords(0, ""), range(count), dtype, out)
     return widen(out, dtype).astype(np.float64)
 
 
-def stacked(laws: Sequence[Distribution], length: int) -> Distribution:
-    """Blocks one after the other; a plain law where all are the same."""
-    return laws[0] if all(law == laws[0] for law in laws) else Stacked(tuple(laws), length)
+def blockwise(blocks: Sequence[Distribution], length: int) -> Distribution:
+    """Blocks one after the other; a plain distribution where all are the same."""
+    return blocks[0] if all(block == blocks[0] for block in blocks) else Blockwise(tuple(blocks), length)
 
 
 def summed(first: Distribution, second: Distribution, suffixes: tuple[str, str]) -> Distribution:
-    """The sum of two tensors, block by block; a plain law where the second adds nothing, or both are constants."""
+    """The sum of two tensors, block by block; plain where the second adds nothing, or both are constants."""
     if second == Constant(0.0):
         return first
     if isinstance(first, Constant) and isinstance(second, Constant):
         return Constant(first.value + second.value)
     for stack in (first, second):
-        if isinstance(stack, Stacked):
-            blocks = zip(_blocks(first, len(stack.laws)), _blocks(second, len(stack.laws)), strict=True)
-            return stacked([summed(*both, suffixes) for both in blocks], stack.length)
+        if isinstance(stack, Blockwise):
+            blocks = zip(_blocks(first, len(stack.blocks)), _blocks(second, len(stack.blocks)), strict=True)
+            return blockwise([summed(*both, suffixes) for both in blocks], stack.length)
     return Sum(first, second, *suffixes)
 
 
-def _blocks(law: Distribution, count: int) -> tuple[Distribution, ...]:
-    return law.laws if isinstance(law, Stacked) else (law,) * count
+def _blocks(distribution: Distribution, count: int) -> tuple[Distribution, ...]:
+    return distribution.blocks if isinstance(distribution, Blockwise) else (distribution,) * count
 
 
-def joined(
+def concatenated(
     first: Distribution, second: Distribution, suffixes: tuple[str, str], order: Sequence[int], length: int
 ) -> Distribution:
-    """Two tensors one after the other, the blocks of each in an order; a plain law where both are one constant."""
+    """Two tensors one after the other, the blocks of each in an order; plain where both are the same constant."""
     if first == second and isinstance(first, Constant):
         return first
-    return Joined(first, second, *suffixes, tuple(order), length)
+    return Concatenated(first, second, *suffixes, tuple(order), length)
 
 
-def renamed(law: Distribution, suffixes: tuple[str, str]) -> Distribution:
-    """The same law for two tensors of other names."""
-    match law:
-        case Sum() | Joined():
-            return replace(law, suffix=suffixes[0], other_suffix=suffixes[1])
-        case Stacked(laws=laws):
-            return stacked([renamed(each, suffixes) for each in laws], law.length)
+def renamed(distribution: Distribution, suffixes: tuple[str, str]) -> Distribution:
+    """The same distribution for two tensors of other names."""
+    match distribution:
+        case Sum() | Concatenated():
+            return replace(distribution, suffix=suffixes[0], other_suffix=suffixes[1])
+        case Blockwise(blocks=blocks):
+            return blockwise([renamed(block, suffixes) for block in blocks], distribution.length)
         case _:
-            return law
+            return distribution

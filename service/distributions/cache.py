@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-KEPT_BYTES: Final = 256 << 20
+CACHE_BYTES: Final = 256 << 20
 """What is kept at most, beside what is just in use."""
 
 ENTRY_BYTES: Final = 1 << 10
@@ -59,19 +59,19 @@ def check_wanted() -> None:
         raise Abandoned
 
 
-class Kept:
+class Cache:
     """Arrays by what they were drawn from.
 
     Args:
         most_bytes: the sum of their sizes, and of ENTRY_BYTES each; the array drawn last is kept in any case.
     """
 
-    def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._lock = threading.Lock()
         self._recent: OrderedDict[Hashable, Array] = OrderedDict()
-        self._held: WeakValueDictionary[Hashable, Array] = WeakValueDictionary()
+        self._in_use: WeakValueDictionary[Hashable, Array] = WeakValueDictionary()
         self._promises: dict[Hashable, Future[Array]] = {}
 
     def find(self, key: Hashable) -> Array | None:
@@ -104,7 +104,7 @@ class Kept:
             return self.get(key, draw)
 
     def _find(self, key: Hashable) -> Array | None:
-        array = self._held.get(key)
+        array = self._in_use.get(key)
         if key in self._recent:
             self._recent.move_to_end(key)
         return array
@@ -120,7 +120,7 @@ class Kept:
         array.flags.writeable = False
         with self._lock:
             del self._promises[key]
-            self._held[key] = self._recent[key] = array
+            self._in_use[key] = self._recent[key] = array
             self._make_room(array)
         promise.set_result(array)
         return array
@@ -136,16 +136,16 @@ def _size(array: Array) -> int:
     return array.nbytes + ENTRY_BYTES
 
 
-kept: Final = Kept()
+cache: Final = Cache()
 """Of this process."""
 
 
 @dataclass(slots=True, eq=False)
-class Whole:
+class Materialization:
     """A part of a tensor that must be drawn together. Who holds this holds its array, once there is one.
 
     Attributes:
-        kept: where it is found, and put.
+        cache: where it is found, and put.
         key: all that it depends on.
         elements: how many are drawn.
         work: about how many nanoseconds that takes.
@@ -153,7 +153,7 @@ class Whole:
         array: what was drawn.
     """
 
-    kept: Kept
+    cache: Cache
     key: Hashable
     elements: int
     work: int
@@ -163,10 +163,10 @@ class Whole:
     def find(self) -> bool:
         """Whether it can be had without drawing; it is then held."""
         if self.array is None:
-            self.array = self.kept.find(self.key)
+            self.array = self.cache.find(self.key)
         return self.array is not None
 
     def get(self) -> Array:
-        """Its array, drawn where there is none; see Kept.get."""
-        self.array = self.kept.get(self.key, self.draw)
+        """Its array, drawn where there is none; see Cache.get."""
+        self.array = self.cache.get(self.key, self.draw)
         return self.array

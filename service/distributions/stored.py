@@ -1,7 +1,7 @@
-"""Laws as they are stored: what rounding to a dtype does to mean, standard deviation and ends.
+"""Distributions as they are stored: what rounding to a dtype does to mean, standard deviation and ends.
 
-The numbers of a value of the dtype are its share of the law: what lies between the two points where rounding turns to
-its neighbours. Every step is one IEEE 754 operation in a fixed order, so these numbers are the same on every machine.
+Each value of the dtype has a share of the distribution: what lies between the two points where rounding turns to its
+neighbours. Every step is one IEEE 754 operation in a fixed order, so these numbers are the same on every machine.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FINE: Final = 2.0**-6
 NEGLIGIBLE: Final = 2.0**-16
 """What rounding in fine steps changes at most, in standard deviations; less is not counted."""
 FARTHEST: Final = 16.0
-"""Standard deviations beyond which no step matters: the law is rare there, and the values are precise enough."""
+"""Standard deviations beyond which no step matters: little lies there, and the values are precise enough."""
 TYPICAL: Final = 2.0
-"""Standard deviations within which most of a law lies."""
+"""Standard deviations within which most of a distribution lies."""
 
 
 class Stored(NamedTuple):
-    """A law after rounding.
+    """A distribution after rounding.
 
     Attributes:
         mean: of the stored values.
@@ -51,15 +51,15 @@ class Stored(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Where a law stands: location + scale . z, where z follows a law of mean 0."""
+    """Where a distribution stands: location + scale . z, where z follows a distribution of mean 0."""
 
     location: float
     scale: float
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Shares:
-    """A law of mean 0 by its values at growing shares; between two of them its density is even.
+class Tabulated:
+    """A distribution of mean 0 by its values at growing shares; between two of them its density is even.
 
     Attributes:
         values: shape (n,), not falling; a value that stands twice has the share between.
@@ -81,32 +81,32 @@ class Shares:
 
 
 class Unrounded(NamedTuple):
-    """A law of one word an element, before rounding.
+    """A distribution of one word an element, before rounding.
 
     Attributes:
-        standard: gives the law at mean 0 and some scale.
+        standard: gives the distribution at mean 0 and some scale.
         exact: where it stands, in binary64.
         drawn: where it stands in the working precision.
-        mean: of the law.
-        std: of the law.
+        mean: of the distribution.
+        std: of the distribution.
     """
 
-    standard: Callable[[], Shares]
+    standard: Callable[[], Tabulated]
     exact: Placed
     drawn: Placed
     mean: float
     std: float
 
 
-def shares(values: Floats, cumulative: Floats) -> Shares:
-    """A law from its values, shape (n,), not falling, at cumulative shares from 0 to 1."""
+def tabulated(values: Floats, cumulative: Floats) -> Tabulated:
+    """A distribution from its values, shape (n,), not falling, at cumulative shares from 0 to 1."""
     start, end, share = values[:-1], values[1:], np.diff(cumulative)
     width = end - start
     density = np.divide(share, width, out=np.zeros_like(width), where=width > 0)
     atoms = np.where(width > 0, 0.0, share) * np.stack([np.ones_like(start), start, start * start])
     sums = np.zeros((3, values.size))
     np.cumsum(density * _powers(start, end) + atoms, axis=1, out=sums[:, 1:])
-    return Shares(values, sums, np.append(density, 0.0))
+    return Tabulated(values, sums, np.append(density, 0.0))
 
 
 def _powers(start: Floats, end: Floats) -> Floats:
@@ -116,23 +116,23 @@ def _powers(start: Floats, end: Floats) -> Floats:
     return np.stack([width, width * (start + end) / 2, width * squares / 3])
 
 
-EVEN: Final = shares(np.array([-1.0, 1.0]), np.array([0.0, 1.0]))
+EVEN: Final = tabulated(np.array([-1.0, 1.0]), np.array([0.0, 1.0]))
 """Uniform on (-1, 1)."""
 
 
 @lru_cache(64)
-def sphere(dimension: int) -> Shares:
+def sphere(dimension: int) -> Tabulated:
     """One coordinate of a point of the unit sphere, as the elements of an orthogonal matrix are.
 
     Its density goes as (1 - x^2)^((n - 3) / 2); by x = 2 u / (1 + u^2) that becomes rational.
     Source: Muirhead 1982, Aspects of Multivariate Statistical Theory, theorem 1.5.7.
     """
     if dimension == 1:
-        return shares(np.array([-1.0, -1.0, 1.0, 1.0]), np.array([0.0, 0.5, 0.5, 1.0]))
+        return tabulated(np.array([-1.0, -1.0, 1.0, 1.0]), np.array([0.0, 0.5, 0.5, 1.0]))
     u = np.arange(-1024, 1025) / 1024 * min(1.0, FARTHEST / 2 / sqrt(dimension))
     weight = _power((1 - u * u) / (1 + u * u), dimension - 2) / (1 + u * u)
     cumulative = np.append(0.0, np.cumsum((weight[1:] + weight[:-1]) * np.diff(u)))
-    return shares(2 * u / (1 + u * u), cumulative / cumulative[-1])
+    return tabulated(2 * u / (1 + u * u), cumulative / cumulative[-1])
 
 
 def _power(base: Floats, exponent: int) -> Floats:
@@ -150,8 +150,8 @@ def quantile_words() -> tuple[NDArray[np.uint64], Floats]:
     tails = [np.arange(32, 64, dtype=np.uint64) << np.uint64(59 - octave) for octave in range(40, 5, -1)]
     lower = np.concatenate([np.zeros(1, np.uint64), *tails, np.arange(32, 513, dtype=np.uint64) << np.uint64(54)])
     upper = ~lower[-2::-1]
-    shares_below = lower / 2.0**64
-    return np.append(lower, upper) ^ np.uint64(1 << 63), np.append(shares_below, 1 - shares_below[-2::-1])
+    sharesbelow = lower / 2.0**64
+    return np.append(lower, upper) ^ np.uint64(1 << 63), np.append(sharesbelow, 1 - sharesbelow[-2::-1])
 
 
 class EvenWords(WordSource):
@@ -174,7 +174,7 @@ def ends(values: NDArray[Any], dtype: DType) -> tuple[float, float]:
 
 
 def is_coarse(mean: float, std: float, dtype: DType) -> bool:
-    """Whether the steps of a dtype are so long beside a law that rounding changes more than its ends."""
+    """Whether the steps of a dtype are so long beside a distribution that rounding changes more than its ends."""
     return dtype.step(abs(mean) + TYPICAL * std) > FINE * std
 
 
@@ -201,7 +201,7 @@ def hypotenuse(one: float, other: float) -> float:
 
 
 def sparsely(elements: Stored, share: float) -> Stored:
-    """A law that only a share of the elements follow; the others are zero."""
+    """A distribution that only a share of the elements follow; the others are zero."""
     if share == 1:
         return elements
     mean, std = elements.mean, elements.std
@@ -215,33 +215,33 @@ def sparsely(elements: Stored, share: float) -> Stored:
     )
 
 
-def rounded(law: Unrounded, dtype: DType, between: tuple[float, float]) -> Stored:
-    """A law of one word an element, as it is stored.
+def rounded(distribution: Unrounded, dtype: DType, between: tuple[float, float]) -> Stored:
+    """A distribution of one word an element, as it is stored.
 
     Args:
-        law: the law.
+        distribution: the distribution.
         dtype: what it is rounded to.
         between: the least and the greatest value that can be stored.
     """
     if between[0] == between[1]:
         return constant(between[0])
-    mean, square_, lost = 0.0, square(law.std / law.exact.scale), 0.0
-    if is_coarse(law.mean, law.std, dtype):
-        mean, square_, lost = _moments(law, dtype, between)
+    mean, square_, lost = 0.0, square(distribution.std / distribution.exact.scale), 0.0
+    if is_coarse(distribution.mean, distribution.std, dtype):
+        mean, square_, lost = _moments(distribution, dtype, between)
     std = sqrt(max(square_ - mean * mean, 0.0))
-    after = law.drawn.location + law.drawn.scale * mean, law.drawn.scale * std
-    return Stored(*_counted((law.mean, law.std), after), *between, 1.0, lost)
+    after = distribution.drawn.location + distribution.drawn.scale * mean, distribution.drawn.scale * std
+    return Stored(*_counted((distribution.mean, distribution.std), after), *between, 1.0, lost)
 
 
 def rounded_again(
-    values: Floats, shares_: Floats, before: tuple[float, float], dtype: DType, between: tuple[float, float]
+    values: Floats, shares: Floats, before: tuple[float, float], dtype: DType, between: tuple[float, float]
 ) -> Stored:
-    """A law of what is stored already, and rounded once more.
+    """A distribution of what is stored already, and rounded once more.
 
     Args:
         values: values before that, shape (n,).
-        shares_: the share of each, shape (n,).
-        before: mean and standard deviation of the law before that.
+        shares: the share of each, shape (n,).
+        before: mean and standard deviation of the distribution before that.
         dtype: what it is rounded to.
         between: the least and the greatest value that can be stored.
     """
@@ -249,7 +249,7 @@ def rounded_again(
     drawn = values.astype(dtype.precision.floating)
     stored = widen(narrow(drawn, dtype, np.empty(drawn.size, dtype.storage)), dtype).astype(np.float64)
     z, after = (values - mean) / std, (stored - mean) / std
-    changes = np.stack([after - z, after * after - z * z, stored == 0]) * shares_
+    changes = np.stack([after - z, after * after - z * z, stored == 0]) * shares
     first, second, lost = np.cumsum(changes, axis=1)[:, -1].tolist()
     moved = mean + std * first, std * sqrt(max(1 + second - first * first, 0.0))
     return Stored(*_counted(before, moved), *between, 1.0, lost)
@@ -262,17 +262,17 @@ def _counted(before: tuple[float, float], after: tuple[float, float]) -> tuple[f
     return mean, std
 
 
-def _moments(law: Unrounded, dtype: DType, between: tuple[float, float]) -> list[float]:
+def _moments(distribution: Unrounded, dtype: DType, between: tuple[float, float]) -> list[float]:
     """Mean and mean square of z after rounding, and the share that becomes zero, where steps are coarse."""
-    standard = law.standard()
+    standard = distribution.standard()
     before = np.append(standard.sums[1:, -1], 0.0).reshape(3, 1)
-    changes = [_changes(standard, law.drawn, dtype, bins) for bins in _coarse(law, dtype, between)]
+    changes = [_changes(standard, distribution.drawn, dtype, bins) for bins in _coarse(distribution, dtype, between)]
     moments: list[float] = np.cumsum(np.concatenate([before, *changes], axis=1), axis=1)[:, -1].tolist()
     return moments
 
 
 class _Bins(NamedTuple):
-    """Neighbouring values of a dtype by their codes; an open end has nothing of the law beyond it."""
+    """Neighbouring values of a dtype by their codes; an open end has nothing of the distribution beyond it."""
 
     first: int
     last: int
@@ -280,24 +280,24 @@ class _Bins(NamedTuple):
     open_above: bool
 
 
-def _coarse(law: Unrounded, dtype: DType, between: tuple[float, float]) -> Iterator[_Bins]:
+def _coarse(distribution: Unrounded, dtype: DType, between: tuple[float, float]) -> Iterator[_Bins]:
     """The values whose neighbours are not near, on both sides of zero where that has near ones."""
     least, greatest = (dtype.code(end) for end in between)
-    low, high = law.mean - FARTHEST * law.std, law.mean + FARTHEST * law.std
+    low, high = distribution.mean - FARTHEST * distribution.std, distribution.mean + FARTHEST * distribution.std
     first = least if low <= between[0] else dtype.code(dtype.nearest(low))
     last = greatest if high >= between[1] else dtype.code(dtype.nearest(high))
-    start = dtype.code(dtype.reaching(FINE * law.std))
+    start = dtype.code(dtype.reaching(FINE * distribution.std))
     for one, other in [(first, min(last, -start)), (max(first, start), last)] if start else [(first, last)]:
         if one <= other:
             yield _Bins(one, other, open_below=one == least, open_above=other == greatest)
 
 
-def _changes(law: Shares, placed: Placed, dtype: DType, bins: _Bins) -> Floats:
+def _changes(distribution: Tabulated, placed: Placed, dtype: DType, bins: _Bins) -> Floats:
     """Of each value what it changes, shape (3, n)."""
     below, above = not bins.open_below, not bins.open_above
     values, turns = _values(bins.first - below, bins.last + above, placed.location, dtype)
     edges = np.concatenate([[-inf] * (not below), turns, [inf] * (not above)])
-    share, mean, square_ = np.diff(law.below(edges / placed.scale))
+    share, mean, square_ = np.diff(distribution.below(edges / placed.scale))
     z = values[below : values.size - above] / placed.scale
     changes = np.zeros((3, z.size))
     np.subtract(share * z, mean, out=changes[0])

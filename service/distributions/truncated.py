@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.distributions.elementwise import WordLaw, extreme_words, quantile_shares
-from service.distributions.numerics.probabilities import KEPT, moments, shares
-from service.distributions.stored import Placed, Shares
+from service.distributions.elementwise import Elementwise, extreme_words, tabulated_quantiles
+from service.distributions.members import Member, lower_end, number, upper_end
+from service.distributions.numerics.probabilities import REMEMBERED, moments, tail_probabilities
+from service.distributions.stored import Placed, Tabulated
 from service.stream.dtypes import DType
+from service.stream.engine import Scalars, quantile
 from service.stream.precision import Precision
-from service.stream.truncation import Cut, cut_normal
-from service.stream.words import Words
 
 
 @dataclass(frozen=True, slots=True)
-class CutNormal(WordLaw):
+class CutNormal(Elementwise):
     """Normal cut at location + low . std_before and location + high . std_before.
 
     Attributes:
@@ -33,13 +33,23 @@ class CutNormal(WordLaw):
         ValueError: `low` is not below `high`, or next to nothing of the normal lies between them.
     """
 
+    tag = "cut_normal"
+    etag_name = "CutNormal"
+    kind = "cut_normal"
+    members = (
+        Member("location", number),
+        Member("std_before", number),
+        Member("low", lower_end),
+        Member("high", upper_end),
+    )
+
     location: float
     std_before: float
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        shares(self.low, self.high)
+        tail_probabilities(self.low, self.high)
 
     @property
     def mean(self) -> float:
@@ -52,19 +62,22 @@ class CutNormal(WordLaw):
         return self.std_before * moments(self.low, self.high).std
 
     @property
-    def scalars(self) -> dict[str, Any]:
-        """See Distribution; None for an infinite end."""
-        ends = {"low": self.low, "high": self.high}
-        finite = {name: end if isfinite(end) else None for name, end in ends.items()}
-        return {"location": self.location, "std_before": self.std_before} | finite
+    def arguments(self) -> Scalars:
+        """See Elementwise; the ends and the probabilities about them are those of `service.stream.truncation.Cut`."""
+        ends = self.low, self.high
+        return self.location, self.std_before, *ends, *tail_probabilities(*ends)
 
-    def reach(self, dtype: DType) -> tuple[float, float]:
+    def is_sound(self) -> bool:
+        """See Distribution; the ends are looked at when it is made."""
+        return self.std_before > 0
+
+    def support(self, dtype: DType) -> tuple[float, float]:
         """See Distribution."""
         least, greatest = _farthest(self.low, self.high, dtype.precision)
         return self.location + least * self.std_before, self.location + greatest * self.std_before
 
-    def _shares(self) -> Shares:
-        return quantile_shares(CutNormal(0.0, 1.0, self.low, self.high), moments(self.low, self.high).mean)
+    def _tabulated(self) -> Tabulated:
+        return tabulated_quantiles(CutNormal(0.0, 1.0, self.low, self.high), moments(self.low, self.high).mean)
 
     def _placed(self, p: Precision) -> Placed:  # the values are rounded to the working precision at the very end
         return Placed(self.mean, self.std_before)
@@ -73,14 +86,6 @@ class CutNormal(WordLaw):
         values = _extreme_sigmas(self.low, self.high, p) * self.std_before
         return (values if self.location == 0 else values + self.location).astype(p.floating)
 
-    def _values(self, words: Words, p: Precision, out: NDArray[Any]) -> NDArray[Any]:
-        return cut_normal(words, _cut(self.low, self.high), self.location, self.std_before, out)
-
-
-@lru_cache(KEPT)
-def _cut(low: float, high: float) -> Cut:
-    return Cut(low, high, **shares(low, high)._asdict())
-
 
 def _farthest(low: float, high: float, p: Precision) -> tuple[float, float]:
     """The ends; in the place of an infinite one the value of its extreme word, in units of `std_before`."""
@@ -88,7 +93,8 @@ def _farthest(low: float, high: float, p: Precision) -> tuple[float, float]:
     return low if isfinite(low) else least, high if isfinite(high) else greatest
 
 
-@lru_cache(KEPT)
+@lru_cache(REMEMBERED)
 def _extreme_sigmas(low: float, high: float, p: Precision) -> NDArray[np.float64]:
     """The values of the extreme words, in units of `std_before`."""
-    return cut_normal(extreme_words(p), _cut(low, high), 0.0, 1.0, np.empty(2))
+    arguments = CutNormal(0.0, 1.0, low, high).arguments
+    return quantile("cut_normal", arguments, extreme_words(p), p, np.empty(2))

@@ -15,12 +15,11 @@ import orjson
 from numpy.typing import NDArray
 
 from service.analysis.statistics import Summary, expected_as_stored
-from service.errors import Excess, LimitExceeded
-from service.formats.laws import law_document
+from service.errors import LimitExceeded, LimitFault
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.limits import Limits
 from service.plan import Parameter, Plan, TensorPlan
-from service.plan.parameter import RULES, Role
+from service.plan.parameter import RULES, LayerParameter
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType, widen
 
@@ -100,7 +99,7 @@ def check_json_size(plan: Plan, limits: Limits) -> None:
     """
     if plan.elements > limits.json_values:
         message = f"at most {limits.json_values} values as JSON; this has {plan.elements}: ask for format=safetensors"
-        raise LimitExceeded([Excess("/layers", message, "json_values", limits.json_values, plan.elements)])
+        raise LimitExceeded([LimitFault("/layers", message, "json_values", limits.json_values, plan.elements)])
 
 
 def weights_json(
@@ -162,16 +161,16 @@ def _described(tensor: TensorPlan) -> Document:
         "fan_in": parameter.fans and parameter.fans.fan_in,
         "fan_out": parameter.fans and parameter.fans.fan_out,
         "fan_rule": parameter.rule,
-        "fans": _counted(parameter.role),
+        "fans": _counted(parameter.defined),
         "initializer": parameter.initializer.model_dump(mode="json"),
-        "distribution": law_document(parameter.distribution),
+        "distribution": parameter.distribution.document,
         "expected": expected_as_stored(tensor)._asdict(),
     }
 
 
-def _counted(role: Role | None) -> Document:
+def _counted(defined: LayerParameter | None) -> Document:
     """The fans of a parameter by every rule."""
-    counted = {rule: role and role.fans(rule) for rule in RULES}
+    counted = {rule: defined and defined.fans(rule) for rule in RULES}
     return {rule: {"fan_in": fans.fan_in, "fan_out": fans.fan_out} if fans else None for rule, fans in counted.items()}
 
 

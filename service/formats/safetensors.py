@@ -20,11 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.statistics import Summary, expected, misstated
-from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
-from service.distributions.truncated import CutNormal
-from service.errors import Excess, LimitExceeded
+from service.errors import LimitExceeded, LimitFault
 from service.formats.etags import etag
-from service.formats.laws import law_document
 from service.limits import Limits
 from service.plan import Outline, Parameter, Plan, TensorPlan
 from service.schema.canonical import canonical_json
@@ -51,8 +48,6 @@ LEAST_ENTRY: Final = 54
 """Bytes of a tensor in the header besides its names and its description, at the least."""
 _RANKS: Final = {dtype: rank for rank, dtype in enumerate(DTYPE_ORDER)}
 LAST_OF_16_BITS: Final = "\uffff"
-ELEMENTWISE: Final = (Uniform, Normal, TruncatedNormal, CutNormal, Constant)
-"""Laws that scalars alone define."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +230,7 @@ class SafetensorsFile:
         for tensor in self.plan.tensors:
             of = tensor.parameter
             if of not in by_parameter:
-                content = (of.initializer, of.fans, of.arrangement, of.distribution, of.dtype)
+                content = (of.initializer, of.fans, of.rearrangement, of.distribution, of.dtype)
                 text = by_content.get(content) or _escape(describe_parameter(tensor, self.statistics))
                 by_parameter[of] = by_content[content] = text
             descriptions.append(by_parameter[of])
@@ -290,15 +285,15 @@ def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
     """
     parameter = tensor.parameter
     members = []
-    if parameter.arrangement and not parameter.arrangement.permutes_only(parameter.canonical_shape):
-        members.append(f'"arrangement":{canonical_json(asdict(parameter.arrangement)).decode()}')
+    if parameter.rearrangement and not parameter.rearrangement.permutes_only(parameter.canonical_shape):
+        members.append(f'"arrangement":{canonical_json(asdict(parameter.rearrangement)).decode()}')
     if not determined(parameter):
-        members.append(f'"distribution":{canonical_json(law_document(parameter.distribution)).decode()}')
+        members.append(f'"distribution":{canonical_json(parameter.distribution.document).decode()}')
     if parameter.fans:
         members.append(f'"fan_in":{parameter.fans.fan_in},"fan_out":{parameter.fans.fan_out}')
     members.append(f'"initializer":{_initializer_json(parameter.initializer)}')
-    if parameter.arrangement and parameter.arrangement.permutes_only(parameter.canonical_shape):
-        members.append(f'"permutation":{_json(parameter.arrangement.axes)}')
+    if parameter.rearrangement and parameter.rearrangement.permutes_only(parameter.canonical_shape):
+        members.append(f'"permutation":{_json(parameter.rearrangement.axes)}')
     if statistics != "none":
         promised = expected(tensor)._asdict()
         numbers = ",".join(f'"{name}":{canonical_json(promised[name]).decode()}' for name in sorted(promised))
@@ -308,9 +303,9 @@ def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
 
 
 def determined(parameter: Parameter) -> bool:
-    """Whether initializer and fans alone say what the law is, to the last bit."""
+    """Whether initializer and fans alone say what the distribution is, to the last bit."""
     of_layer = isinstance(parameter.initializer, TorchDefault | KerasDefault)
-    return isinstance(parameter.distribution, ELEMENTWISE) and not of_layer and parameter.rule != "keras"
+    return parameter.distribution.by_scalars and not of_layer and parameter.rule != "keras"
 
 
 @lru_cache(maxsize=1024)
@@ -335,7 +330,7 @@ def _json(value: Any) -> str:
 def _check_header(length: int, limit: int) -> None:
     if length > limit:
         message = f"at most {limit} bytes of header; this has more: use fewer or shorter names, or statistics=none"
-        raise LimitExceeded([Excess("/layers", message, "header_bytes", limit, length)])
+        raise LimitExceeded([LimitFault("/layers", message, "header_bytes", limit, length)])
 
 
 def _read_tensor(tensor: TensorPlan, start: int, out: NDArray[np.uint8]) -> None:

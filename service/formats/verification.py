@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
+from service.distributions.base import Distribution
 from service.distributions.blockwise import summed
-from service.distributions.elementwise import Distribution
+from service.distributions.members import read_distribution
+from service.distributions.structured import MOST_AXES
 from service.errors import InvalidFile, XavierError
-from service.formats.laws import MOST_AXES, covers, read_law
 from service.initializers.fans import Fans
 from service.limits import Limits
 from service.plan import Parameter, TensorPlan
-from service.plan.rearrangement import Arrangement
-from service.plan.resolve import law_of
+from service.plan.rearrangement import Rearrangement
+from service.plan.resolve import distribution_of
 from service.schema.fields import MOST_INTEGER, Count, Seed, Size, Wire
 from service.schema.initializers import Initializer
 from service.schema.parsing import read_document
@@ -182,24 +183,24 @@ def _planned(tensor: StoredTensor | None, name: str, described: TensorDescriptio
     if described.fan_in is not None and described.fan_out is not None:
         fans = Fans(described.fan_in, described.fan_out)
     canonical_name = described.canonical_name or name
-    arrangement = _arrangement(described, shape)
+    rearrangement = _arrangement(described, shape)
     parameter = Parameter(
-        canonical_shape=shape if arrangement is None else arrangement.view,
-        arrangement=arrangement,
+        canonical_shape=shape if rearrangement is None else rearrangement.view,
+        rearrangement=rearrangement,
         dtype=dtype,
         fans=fans,
         rule=None,
         initializer=described.initializer,
-        distribution=_law(described, fans, is_sum=_is_sum(name, canonical_name, shape)),
+        distribution=_distribution(described, fans, is_sum=_is_sum(name, canonical_name, shape)),
     )
     return TensorPlan(name, canonical_name, seed, parameter)
 
 
-def _law(described: TensorDescription, fans: Fans | None, *, is_sum: bool) -> Distribution:
+def _distribution(described: TensorDescription, fans: Fans | None, *, is_sum: bool) -> Distribution:
     if described.distribution is not None:
-        return read_law(described.distribution)
-    law = law_of(described.initializer, fans)
-    return summed(law, law, ("", "")) if is_sum else law
+        return read_distribution(described.distribution)
+    distribution = distribution_of(described.initializer, fans)
+    return summed(distribution, distribution, ("", "")) if is_sum else distribution
 
 
 def _is_sum(name: str, canonical_name: str, shape: Sequence[int]) -> bool:
@@ -208,50 +209,50 @@ def _is_sum(name: str, canonical_name: str, shape: Sequence[int]) -> bool:
 
 
 def _check_parameter(parameter: Parameter, shape: Sequence[int]) -> None:
-    _check_arrangement(parameter.arrangement, tuple(shape))
-    _check_law(parameter.distribution, prod(parameter.canonical_shape), parameter.dtype)
+    _check_arrangement(parameter.rearrangement, tuple(shape))
+    _check_distribution(parameter.distribution, prod(parameter.canonical_shape), parameter.dtype)
 
 
-def _arrangement(described: TensorDescription, shape: tuple[int, ...]) -> Arrangement | None:
+def _arrangement(described: TensorDescription, shape: tuple[int, ...]) -> Rearrangement | None:
     if described.arrangement is not None:
-        return Arrangement(**dict(described.arrangement))
+        return Rearrangement(**dict(described.arrangement))
     if described.permutation is None:
         return None
-    return Arrangement(_canonical_shape(shape, described.permutation), described.permutation)
+    return Rearrangement(_canonical_shape(shape, described.permutation), described.permutation)
 
 
-def _check_arrangement(arrangement: Arrangement | None, shape: tuple[int, ...]) -> None:
-    if arrangement is None:
+def _check_arrangement(rearrangement: Rearrangement | None, shape: tuple[int, ...]) -> None:
+    if rearrangement is None:
         return
-    view, order, part = arrangement.view, arrangement.order, arrangement.part
+    view, order, part = rearrangement.view, rearrangement.order, rearrangement.part
     taken = range(part is not None, len(view))
     if not (
         0 < len(taken) <= len(view) <= MOST_AXES
-        and sorted(arrangement.axes) == [*taken]
-        and arrangement.output_shape == shape
+        and sorted(rearrangement.axes) == [*taken]
+        and rearrangement.output_shape == shape
         and prod(shape) == prod(view[axis] for axis in taken)
         and prod(view) < MOST_ELEMENTS
     ):
-        raise ValueError(f"an arrangement does not give the shape {list(shape)}")
+        raise ValueError(f"a rearrangement does not give the shape {list(shape)}")
     if part is not None and (order is not None or part >= view[0]):
-        raise ValueError(f"an arrangement takes part {part} of {view[0]}")
+        raise ValueError(f"a rearrangement takes part {part} of {view[0]}")
     if order is not None and (len(order) != view[0] or sorted(order) != [*range(len(order))]):
-        raise ValueError(f"an arrangement orders {len(order)} places of {view[0]}")
+        raise ValueError(f"a rearrangement orders {len(order)} places of {view[0]}")
 
 
-def _check_law(law: Distribution, elements: int, dtype: DType) -> None:
-    if not covers(law, elements):
+def _check_distribution(distribution: Distribution, elements: int, dtype: DType) -> None:
+    if not distribution.covers(elements):
         raise ValueError(f"a distribution is not that of a tensor of {elements} elements")
-    if not law.fits(dtype):
+    if not distribution.fits(dtype):
         raise ValueError(f"a distribution overflows {dtype}")
 
 
 def _check_wholes(parameters: Sequence[Parameter], limits: Limits) -> None:
     """Refuse what would take too long, or too much memory, to draw."""
     for name, asked in (
-        ("whole_elements", max((of.distribution.held for of in parameters), default=0)),
-        ("whole_total_elements", sum(of.whole_elements for of in parameters)),
-        ("whole_bytes", max((of.whole_bytes for of in parameters), default=0)),
+        ("whole_elements", max((of.distribution.matrix_elements for of in parameters), default=0)),
+        ("whole_total_elements", sum(of.materialized_elements for of in parameters)),
+        ("whole_bytes", max((of.materialized_bytes for of in parameters), default=0)),
     ):
         most, unit = getattr(limits, name), name.rpartition("_")[2]
         if asked > most:

@@ -9,17 +9,19 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Literal
 
-from service.distributions.elementwise import STD_OF_TRUNCATED, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.base import Distribution
+from service.distributions.elementwise import STD_OF_TRUNCATED, Normal, TruncatedNormal, Uniform
 from service.initializers.fans import Fans
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
-Law = Literal["uniform", "normal", "truncated_normal"]
-ComputedLaw = Law | Literal["uniform_by_keras"]
-"""A law as it is computed: Keras takes one root for the bound of a uniform, and so has another last bit."""
+Shape = Literal["uniform", "normal", "truncated_normal"]
+"""What a scheme draws from, but for its scale."""
+ComputedShape = Shape | Literal["uniform_by_keras"]
+"""The same as it is computed: Keras takes one root for the bound of a uniform, and so has another last bit."""
 
 
 def variance_scaling(  # noqa: PLR0913 - the general scheme, of which every other is a case
-    fans: Fans, scale: float, mode: Mode, law: ComputedLaw, *, gain: float = 1.0, multiplier: float = 1.0
+    fans: Fans, scale: float, mode: Mode, shape: ComputedShape, *, gain: float = 1.0, multiplier: float = 1.0
 ) -> Distribution:
     """Weights of variance (multiplier . gain)^2 . scale / n, where n is the fan that `mode` names.
 
@@ -27,7 +29,7 @@ def variance_scaling(  # noqa: PLR0913 - the general scheme, of which every othe
         fans: both above 0.
         scale: above 0, finite.
         mode: fan_in, fan_out, their mean (fan_avg) or their geometric mean (fan_geo_avg).
-        law: uniform on +-sqrt(3) std, or on +-sqrt(3 scale / n) gain multiplier, which is the same but for rounding;
+        shape: uniform on +-sqrt(3) std, or on +-sqrt(3 scale / n) gain multiplier, which is the same but for rounding;
             normal; or truncated_normal, cut at 2 sigma and corrected to this variance.
         gain: above 0, finite.
         multiplier: above 0, finite; applied last.
@@ -35,13 +37,13 @@ def variance_scaling(  # noqa: PLR0913 - the general scheme, of which every othe
     Raises:
         ValueError: the standard deviation is 0 or not finite.
     """
-    std = spread(gain * sqrt(scale / fan(fans, mode)) * multiplier)
-    match law:
+    std = positive_std(gain * sqrt(scale / fan(fans, mode)) * multiplier)
+    match shape:
         case "uniform":
             bound = sqrt(3.0) * std
             return Uniform(-bound, bound)
         case "uniform_by_keras":
-            bound = spread(sqrt(3.0 * (scale / fan(fans, mode))) * gain * multiplier)
+            bound = positive_std(sqrt(3.0 * (scale / fan(fans, mode))) * gain * multiplier)
             return Uniform(-bound, bound)
         case "normal":
             return Normal(0.0, std)
@@ -62,7 +64,7 @@ def fan(fans: Fans, mode: Mode) -> float:
             return sqrt(fans.fan_in * fans.fan_out)
 
 
-def spread(std: float) -> float:
+def positive_std(std: float) -> float:
     """A standard deviation that can be drawn with.
 
     Raises:
@@ -74,19 +76,19 @@ def spread(std: float) -> float:
 
 
 def xavier(
-    fans: Fans, law: ComputedLaw, gain: float = 1.0, mode: Mode = "fan_avg", multiplier: float = 1.0
+    fans: Fans, shape: ComputedShape, gain: float = 1.0, mode: Mode = "fan_avg", multiplier: float = 1.0
 ) -> Distribution:
     """Xavier (Glorot): variance gain^2 . 2 / (fan_in + fan_out), or gain^2 / fan_in, or gain^2 / fan_out."""
-    return variance_scaling(fans, 1.0, mode, law, gain=gain, multiplier=multiplier)
+    return variance_scaling(fans, 1.0, mode, shape, gain=gain, multiplier=multiplier)
 
 
 def kaiming(
-    fans: Fans, law: ComputedLaw, gain: float = sqrt(2.0), mode: Mode = "fan_in", multiplier: float = 1.0
+    fans: Fans, shape: ComputedShape, gain: float = sqrt(2.0), mode: Mode = "fan_in", multiplier: float = 1.0
 ) -> Distribution:
     """Kaiming (He): variance gain^2 / fan, with the gain of the nonlinearity."""
-    return variance_scaling(fans, 1.0, mode, law, gain=gain, multiplier=multiplier)
+    return variance_scaling(fans, 1.0, mode, shape, gain=gain, multiplier=multiplier)
 
 
-def lecun(fans: Fans, law: ComputedLaw, multiplier: float = 1.0) -> Distribution:
+def lecun(fans: Fans, shape: ComputedShape, multiplier: float = 1.0) -> Distribution:
     """LeCun: variance 1 / fan_in."""
-    return variance_scaling(fans, 1.0, "fan_in", law, multiplier=multiplier)
+    return variance_scaling(fans, 1.0, "fan_in", shape, multiplier=multiplier)

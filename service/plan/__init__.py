@@ -1,6 +1,6 @@
 """Specification to plan: what would be drawn, tensor by tensor, before anything is."""
 
 from service.plan.planner import Outline, make_outline, make_plan
-from service.plan.tensors import Parameter, Plan, TensorPlan
+from service.plan.tensors import Parameter, Plan, TensorPlan, drawn_by
 
-__all__ = ["Outline", "Parameter", "Plan", "TensorPlan", "make_outline", "make_plan"]
+__all__ = ["Outline", "Parameter", "Plan", "TensorPlan", "drawn_by", "make_outline", "make_plan"]

@@ -8,10 +8,11 @@ from functools import partial
 from math import sqrt
 from typing import Final, Literal, NamedTuple, get_args
 
-from service.distributions.elementwise import Distribution, Uniform
+from service.distributions.base import Distribution
+from service.distributions.elementwise import Uniform
 from service.initializers import fans
 from service.initializers.fans import Connectivity, Fans
-from service.plan.rearrangement import Arrangement
+from service.plan.rearrangement import Rearrangement
 from service.schema import initializers as wire
 from service.schema.fields import FanRule
 from service.schema.initializers import AnyInitializer
@@ -25,21 +26,21 @@ RULES: Final[tuple[FanRule, ...]] = get_args(FanRule)
 NUMBER: Final = "#"
 """What stands for the number of a layer in the names of a stack of layers."""
 Default = AnyInitializer | Callable[[], Distribution]
-"""What a framework draws by itself: an initializer under its own fans, or a law."""
+"""What a framework draws by itself: an initializer under its own fans, or a distribution."""
 
 XAVIER: Final = wire.XavierUniform(type="xavier_uniform")
 ZEROS: Final = wire.Zeros(type="zeros")
 ONES: Final = wire.Ones(type="ones")
 
 
-class Role(NamedTuple):
+class LayerParameter(NamedTuple):
     """A parameter as its layer defines it.
 
     Attributes:
         name: canonical name, empty for a bare tensor.
         output_name: its name in the framework's naming.
         shape: canonical shape.
-        arrangement: how the framework's tensor lies in the canonical one; None where it is the same.
+        rearrangement: how the framework's tensor lies in the canonical one; None where it is the same.
         initializer: what it is drawn by.
         field: the member of the layer that says so.
         rule: how its fans are counted.
@@ -49,8 +50,8 @@ class Role(NamedTuple):
         keras: the same as Keras counts, where that is not as PyTorch does.
         torch_default: what PyTorch draws; None where it has no such layer.
         keras_default: what Keras draws; None where it has no such layer.
-        parts: parameters whose laws together make the law of this one.
-        combine: how they make it, from their laws and the tuple of their names.
+        parts: parameters whose distributions together make the distribution of this one.
+        combine: how they make it, from their distributions and the tuple of their names.
         numbers: the numbers of the layers of a stack that have such a parameter, for which NUMBER stands in its names;
             None for a parameter that a layer has once.
     """
@@ -60,7 +61,7 @@ class Role(NamedTuple):
     shape: Shape
     initializer: AnyInitializer
     rule: Rule
-    arrangement: Arrangement | None = None
+    rearrangement: Rearrangement | None = None
     field: str = "initializer"
     exact: Connectivity | None = None
     assumed: Assumption | None = None
@@ -68,7 +69,7 @@ class Role(NamedTuple):
     keras: Connectivity | None = None
     torch_default: Default | None = ZEROS
     keras_default: Default | None = ZEROS
-    parts: tuple[Role, ...] = ()
+    parts: tuple[LayerParameter, ...] = ()
     combine: Callable[..., Distribution] | None = None
     numbers: range | None = None
 
@@ -77,7 +78,7 @@ class Role(NamedTuple):
         """Canonical names of the further parameters that are in this one."""
         return tuple(part.name for part in self.parts if part.name != self.name)
 
-    def numbered(self, number: int) -> Role:
+    def numbered(self, number: int) -> LayerParameter:
         """The parameter of one layer of a stack."""
         return self._replace(
             name=self.name.replace(NUMBER, str(number)),
@@ -137,9 +138,9 @@ class Builder:
 
     def plain(
         self, names: tuple[str, str], shape: Shape, initializer: AnyInitializer, default: Default = ZEROS
-    ) -> Role:
+    ) -> LayerParameter:
         """A parameter without connections, by its name and Keras' name, and what both frameworks draw."""
-        return Role(
+        return LayerParameter(
             name=names[0],
             output_name=names[self.in_keras],
             shape=shape,
@@ -155,17 +156,17 @@ class Builder:
         shape: Shape,
         exact: Connectivity,
         fan_in: int,
-        keras_axes: Arrangement | None,
+        keras_axes: Rearrangement | None,
         *,
         initializer: AnyInitializer | None = None,
         names: tuple[str, str] = ("weight", "kernel"),
-    ) -> Role:
+    ) -> LayerParameter:
         """A weight; `fan_in` is what PyTorch's own default divides by."""
-        return Role(
+        return LayerParameter(
             name=names[0],
             output_name=names[self.in_keras],
             shape=shape,
-            arrangement=keras_axes if self.in_keras else None,
+            rearrangement=keras_axes if self.in_keras else None,
             initializer=initializer or self.kernel_initializer,
             rule=self.rule,
             exact=exact,
@@ -173,9 +174,9 @@ class Builder:
             keras_default=XAVIER,
         )
 
-    def bias(self, size: int, own: AnyInitializer | None, fan_in: int) -> Role:
+    def bias(self, size: int, own: AnyInitializer | None, fan_in: int) -> LayerParameter:
         """A bias; `fan_in` is what PyTorch's own default divides by."""
-        return Role(
+        return LayerParameter(
             name="bias",
             output_name="bias",
             shape=(size,),

@@ -18,11 +18,11 @@ from unicodedata import category
 
 from service.distributions.blockwise import renamed
 from service.distributions.elementwise import Constant
-from service.errors import MOST_COUNTED, Excess, Fault, InvalidSpec, LimitExceeded
+from service.errors import MOST_COUNTED, Fault, InvalidSpec, LimitExceeded, LimitFault
 from service.limits import Limits
-from service.plan.layers.dispatch import roles_of
-from service.plan.parameter import NUMBER, Role
-from service.plan.resolve import Understood, understand
+from service.plan.layers.dispatch import layer_parameters
+from service.plan.parameter import NUMBER, LayerParameter
+from service.plan.resolve import Resolved, resolve
 from service.plan.tensors import Parameter, Plan, TensorPlan
 from service.schema.canonical import canonical_document, canonical_json
 from service.schema.initializers import TruncatedNormal
@@ -30,7 +30,7 @@ from service.schema.layers import AnyLayer, Group, LayerNorm, Leaf, Repeat, RMSN
 from service.schema.model import ModelSpec
 from service.stream.dtypes import DType
 
-NOTHING: Final = Understood(Constant(0.0), None, None)
+NOTHING: Final = Resolved(Constant(0.0), None, None)
 MOST_TOLD: Final = 10**100
 """The largest number that is told as it is."""
 LEAST_ENTRY: Final = 80
@@ -98,8 +98,8 @@ class Outline:
         """
         made = list(self._planner.expand(self._branches, ""))
         self._planner.check_names(made)
-        draws_whole = _total(self._branches).whole > 0
-        return Plan(self._planner.spec, self.canonical, tuple(each.tensor for each in made), draws_whole)
+        materializes = _total(self._branches).whole > 0
+        return Plan(self._planner.spec, self.canonical, tuple(each.tensor for each in made), materializes)
 
 
 class _Cost(NamedTuple):
@@ -137,15 +137,15 @@ class _Part(NamedTuple):
     others: tuple[str, ...]
 
     def numbered(self, number: int) -> _Part:
-        """The same part of one layer of a stack; the law of two tensors in one has their names in it."""
+        """The same part of one layer of a stack; the distribution of two tensors in one has their names in it."""
         suffix, output_suffix, *others = (
             name.replace(NUMBER, str(number)) for name in (self.suffix, self.output_suffix, *self.others)
         )
         parameter = self.parameter
         for other in others:
-            law = renamed(parameter.distribution, (suffix, other))
-            if law != parameter.distribution:
-                parameter = replace(parameter, distribution=law)
+            distribution = renamed(parameter.distribution, (suffix, other))
+            if distribution != parameter.distribution:
+                parameter = replace(parameter, distribution=distribution)
         return _Part(suffix, output_suffix, parameter, tuple(others))
 
 
@@ -159,7 +159,7 @@ class _Parts(NamedTuple):
         """What they come to under a prefix, each name being some bytes longer (or shorter) than that makes it."""
         nbytes = sum(part.parameter.nbytes for part in self.parts)
         name_bytes = sum(_bytes_of(_joined(prefix, name)) + more for name in self.suffixes(0))
-        whole = sum(part.parameter.whole_elements for part in self.parts)
+        whole = sum(part.parameter.materialized_elements for part in self.parts)
         return _Cost(len(self.parts), nbytes, name_bytes, whole).times(self.times)
 
     @property
@@ -217,8 +217,8 @@ class _Made(NamedTuple):
     @property
     def canonical_names(self) -> tuple[str, ...]:
         """The canonical tensors that are in it; of those that share one, the first alone has it."""
-        arrangement = self.tensor.parameter.arrangement
-        return () if arrangement and arrangement.part else (self.tensor.canonical_name, *self.others)
+        rearrangement = self.tensor.parameter.rearrangement
+        return () if rearrangement and rearrangement.part else (self.tensor.canonical_name, *self.others)
 
 
 class _Planner:
@@ -226,7 +226,7 @@ class _Planner:
         self.spec = spec
         self.limits = limits
         self.faults: list[Fault] = []
-        self.excesses: list[Excess] = []
+        self.excesses: list[LimitFault] = []
         self._known: dict[Hashable, tuple[_Parts, ...]] = {}
         self._cuts: set[TruncatedNormal] = set()
         self._different = 0
@@ -298,7 +298,7 @@ class _Planner:
 
     def _find(self, fault: Fault) -> None:
         """Keep a fault, and go on unless there are so many that nobody reads them."""
-        if isinstance(fault, Excess):
+        if isinstance(fault, LimitFault):
             self.excesses.append(fault)
         else:
             self.faults.append(fault)
@@ -317,7 +317,7 @@ class _Planner:
             asked = requested if requested <= MOST_TOLD else f"more than {MOST_TOLD}"
             way_out = f"make it smaller, or raise XAVIER_MAX_{name.upper()}"
             message = f"at most {limit} {unit}; this asks for {asked}: {way_out}"
-            self._find(Excess(pointer, message, name, limit, min(requested, MOST_TOLD)))
+            self._find(LimitFault(pointer, message, name, limit, min(requested, MOST_TOLD)))
         return requested <= limit
 
     def _branches(self, layers: Sequence[AnyLayer], path: str, prefix: _Prefix) -> tuple[_Branch, ...]:
@@ -337,16 +337,16 @@ class _Planner:
                 return self._leaf(layer, pointer, prefix)
 
     def _leaf(self, layer: Leaf, pointer: str, prefix: _Prefix) -> _Branch:
-        known, more = self._understand(layer, pointer), _bytes_of(self.spec.prefix)
+        known, more = self._resolve(layer, pointer), _bytes_of(self.spec.prefix)
         names = [_joined(prefix.longest, name) for parts in known for name in parts.suffixes(-1)]
         longest = more + max(map(_bytes_of, names), default=0)
         self._limit(pointer + "/name", "name_bytes", longest, "bytes in a name")
-        across = max((part.parameter.whole_bytes for parts in known for part in parts.parts), default=0)
+        across = max((part.parameter.materialized_bytes for parts in known for part in parts.parts), default=0)
         self._limit(pointer, "whole_bytes", across, "bytes of matrices that lie across each other in a tensor")
         cost = reduce(_Cost.plus, (parts.cost(prefix.longest, more - prefix.slack) for parts in known), _Cost())
         return _Branch(layer.name, pointer, None, (), known, cost)
 
-    def _understand(self, layer: Leaf, pointer: str) -> tuple[_Parts, ...]:
+    def _resolve(self, layer: Leaf, pointer: str) -> tuple[_Parts, ...]:
         """The parts of a layer, which are those of any other that is equal but for its name."""
         content = _content(layer)
         known = self._known.get(content)
@@ -368,8 +368,8 @@ class _Planner:
         if not self._countable(layer, pointer):
             return
         try:
-            for numbers, roles in groupby(roles_of(layer, self.spec), attrgetter("numbers")):
-                yield _Parts(numbers, tuple(self._part(role, layer, pointer) for role in roles))
+            for numbers, definitions in groupby(layer_parameters(layer, self.spec), attrgetter("numbers")):
+                yield _Parts(numbers, tuple(self._part(defined, layer, pointer) for defined in definitions))
         except ValueError as error:
             self._find(Fault(pointer, str(error)))
 
@@ -381,46 +381,50 @@ class _Planner:
             case _:
                 return True
 
-    def _part(self, role: Role, layer: Leaf, pointer: str) -> _Part:
-        first = role if role.numbers is None else role.numbered(role.numbers.start)
+    def _part(self, defined: LayerParameter, layer: Leaf, pointer: str) -> _Part:
+        first = defined if defined.numbers is None else defined.numbered(defined.numbers.start)
         parameter = self._parameter(first, layer.dtype or self.spec.dtype, pointer)
-        return _Part(role.name, role.output_name, parameter, role.others)
+        return _Part(defined.name, defined.output_name, parameter, defined.others)
 
-    def _parameter(self, role: Role, dtype: DType, pointer: str) -> Parameter:
-        if not self._fits(role, dtype, pointer):  # what is refused need not be counted
-            return Parameter((), None, dtype, None, None, role.initializer, NOTHING.law)
-        law, fans, rule = self._understood(role, dtype, pointer)
-        return Parameter(role.shape, role.arrangement, dtype, fans, rule, role.initializer, law, role)
-
-    def _fits(self, role: Role, dtype: DType, pointer: str) -> bool:
-        rank = max(len(role.shape), len(role.arrangement.axes) if role.arrangement else 0)
-        fits = self._limit(pointer, "rank", rank, "dimensions") and self._limit(
-            pointer, "dimension", max(role.shape, default=0), "in one dimension"
+    def _parameter(self, defined: LayerParameter, dtype: DType, pointer: str) -> Parameter:
+        if not self._fits(defined, dtype, pointer):  # what is refused need not be counted
+            return Parameter((), None, dtype, None, None, defined.initializer, NOTHING.distribution)
+        distribution, fans, rule = self._resolved(defined, dtype, pointer)
+        return Parameter(
+            defined.shape, defined.rearrangement, dtype, fans, rule, defined.initializer, distribution, defined
         )
-        if fits and 0 in role.shape:  # readers multiply what is there, even without elements
-            return self._limit(pointer, "file_bytes", dtype.itemsize * prod(filter(None, role.shape)), "bytes")
+
+    def _fits(self, defined: LayerParameter, dtype: DType, pointer: str) -> bool:
+        rank = max(len(defined.shape), len(defined.rearrangement.axes) if defined.rearrangement else 0)
+        fits = self._limit(pointer, "rank", rank, "dimensions") and self._limit(
+            pointer, "dimension", max(defined.shape, default=0), "in one dimension"
+        )
+        if fits and 0 in defined.shape:  # readers multiply what is there, even without elements
+            return self._limit(pointer, "file_bytes", dtype.itemsize * prod(filter(None, defined.shape)), "bytes")
         return fits
 
-    def _understood(self, role: Role, dtype: DType, pointer: str) -> Understood:
-        if isinstance(role.initializer, TruncatedNormal):
-            self._cuts.add(role.initializer)
+    def _resolved(self, defined: LayerParameter, dtype: DType, pointer: str) -> Resolved:
+        if isinstance(defined.initializer, TruncatedNormal):
+            self._cuts.add(defined.initializer)
             if not self._limit(pointer, "cuts", len(self._cuts), "different truncated normals"):
                 return NOTHING
         try:
-            understood = understand(role)
+            resolved = resolve(defined)
         except (ValueError, OverflowError) as error:
-            self._blame(role, pointer, str(error))
+            self._blame(defined, pointer, str(error))
             return NOTHING
-        law = understood.law
-        if not self._limit(pointer, "whole_elements", law.held, "elements of a matrix that is drawn whole"):
+        distribution = resolved.distribution
+        if not self._limit(
+            pointer, "whole_elements", distribution.matrix_elements, "elements of a matrix that is drawn whole"
+        ):
             return NOTHING
-        if not law.fits(dtype):
-            self._blame(role, pointer, f"its largest value overflows {dtype}: use a wider dtype or a smaller scale")
-        return understood
+        if not distribution.fits(dtype):
+            self._blame(defined, pointer, f"its largest value overflows {dtype}: use a wider dtype or a smaller scale")
+        return resolved
 
-    def _blame(self, role: Role, pointer: str, message: str) -> None:
-        name = role.name or "the tensor"
-        self._find(Fault(f"{pointer}/{role.field}", f"{role.initializer.type} for {name}: {message}"))
+    def _blame(self, defined: LayerParameter, pointer: str, message: str) -> None:
+        name = defined.name or "the tensor"
+        self._find(Fault(f"{pointer}/{defined.field}", f"{defined.initializer.type} for {name}: {message}"))
 
 
 def _around(layer: Group | Repeat, pointer: str, numbers: range | None, inside: tuple[_Branch, ...]) -> _Branch:

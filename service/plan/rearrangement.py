@@ -1,4 +1,4 @@
-"""Arrangements: where the elements of a framework's tensor stand in the canonical one."""
+"""Rearrangements: where the elements of a framework's tensor stand in the canonical one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.stream.words import Indices, Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Arrangement:
+class Rearrangement:
     """Another order of axes; also another order of gates, or one projection of several.
 
     Attributes:

@@ -1,19 +1,20 @@
-"""Initializers to laws: the one `match` over all initializers."""
+"""Initializers to distributions: the one `match` over all initializers."""
 
 from __future__ import annotations
 
 from math import ceil, inf, isfinite, nextafter
 from typing import Final, NamedTuple, assert_never
 
-from service.distributions import elementwise as distributions
-from service.distributions import structured
-from service.distributions.elementwise import Distribution
+from service.distributions.base import Distribution
+from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
+from service.distributions.orthogonal import Orthogonal
+from service.distributions.structured import Identity, Sparse, central
 from service.distributions.truncated import CutNormal
 from service.initializers import schemes
 from service.initializers.fans import Connectivity, Fans, by_torch, grouped
 from service.initializers.gains import Nonlinearity, gain_of
-from service.initializers.schemes import ComputedLaw
-from service.plan.parameter import Default, Role, Rule
+from service.initializers.schemes import ComputedShape
+from service.plan.parameter import Default, LayerParameter, Rule
 from service.schema import initializers as wire
 from service.schema.fields import FanRule
 from service.schema.initializers import AnyInitializer, GainOf, InitializerBase
@@ -24,48 +25,48 @@ CONVOLUTIONS: Final = range(3, 6)
 """Ranks of the weights of convolutions."""
 
 
-class Understood(NamedTuple):
-    """The law of a parameter, and how its fans were counted; None where it has none."""
+class Resolved(NamedTuple):
+    """The distribution of a parameter, and how its fans were counted; None where it has none."""
 
-    law: Distribution
+    distribution: Distribution
     fans: Fans | None
     rule: Rule | None
 
 
-def understand(role: Role) -> Understood:
-    """The law that its initializer gives a parameter.
+def resolve(defined: LayerParameter) -> Resolved:
+    """The distribution that its initializer gives a parameter.
 
     Raises:
         ValueError: the scheme needs connections that the parameter lacks, or its scalars are out of range.
     """
-    initializer, rule = role.initializer, role.rule
+    initializer, rule = defined.initializer, defined.rule
     if isinstance(initializer, wire.TorchDefault):
         rule = "torch"
     elif isinstance(initializer, wire.KerasDefault):
         rule = "keras"
-    fans = role.fans(rule)
-    if role.combine:
-        names = tuple(part.name for part in role.parts)
-        law = role.combine(*(understand(part).law for part in role.parts), names)
+    fans = defined.fans(rule)
+    if defined.combine:
+        names = tuple(part.name for part in defined.parts)
+        distribution = defined.combine(*(resolve(part).distribution for part in defined.parts), names)
     else:
-        law = law_of(initializer, fans, role)
-    return Understood(law, fans, rule if fans else None)
+        distribution = distribution_of(initializer, fans, defined)
+    return Resolved(distribution, fans, rule if fans else None)
 
 
-def law_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, each a line or two
-    initializer: AnyInitializer, fans: Fans | None, role: Role | None = None
+def distribution_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, each a line or two
+    initializer: AnyInitializer, fans: Fans | None, defined: LayerParameter | None = None
 ) -> Distribution:
-    """The law of an initializer.
+    """The distribution of an initializer.
 
     Args:
         initializer: as asked for.
         fans: of the parameter, None where it has none.
-        role: the parameter; what is a matter of scalars alone needs none.
+        defined: the parameter; what is a matter of scalars alone needs none.
 
     Raises:
         ValueError: it needs what the parameter lacks, or its scalars are out of range.
     """
-    uniform: ComputedLaw = "uniform_by_keras" if role and role.rule == "keras" else "uniform"
+    uniform: ComputedShape = "uniform_by_keras" if defined and defined.rule == "keras" else "uniform"
     match initializer:
         case wire.XavierUniform(mode=mode, multiplier=multiplier):
             return schemes.xavier(_needed(fans), uniform, _gain(initializer.gain), mode, multiplier)
@@ -79,35 +80,35 @@ def law_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, each a li
             return schemes.lecun(_needed(fans), uniform, multiplier)
         case wire.LecunNormal(multiplier=multiplier):
             return schemes.lecun(_needed(fans), "normal", multiplier)
-        case wire.VarianceScaling(scale=scale, mode=mode, distribution=law, multiplier=multiplier):
-            computed = uniform if law == "uniform" else law
+        case wire.VarianceScaling(scale=scale, mode=mode, distribution=shape, multiplier=multiplier):
+            computed = uniform if shape == "uniform" else shape
             return schemes.variance_scaling(_needed(fans), scale, mode, computed, multiplier=multiplier)
         case wire.Uniform(low=low, high=high, multiplier=multiplier):
             return _uniform(low, high, multiplier)
         case wire.Normal(mean=mean, std=std, multiplier=multiplier):
-            return distributions.Normal(mean, schemes.spread(std * multiplier))
+            return Normal(mean, schemes.positive_std(std * multiplier))
         case wire.TruncatedNormal():
             return _truncated(initializer)
         case wire.Orthogonal():
-            return _orthogonal(initializer, _placed(role))
+            return _orthogonal(initializer, _placed(defined))
         case wire.DeltaOrthogonal():
-            return _delta_orthogonal(initializer, _placed(role))
+            return _delta_orthogonal(initializer, _placed(defined))
         case wire.Identity():
-            return _identity(initializer, _placed(role))
+            return _identity(initializer, _placed(defined))
         case wire.Dirac():
-            return _dirac(initializer, _placed(role))
+            return _dirac(initializer, _placed(defined))
         case wire.Sparse():
-            return _sparse(initializer, _placed(role))
+            return _sparse(initializer, _placed(defined))
         case wire.TorchDefault(multiplier=multiplier):
-            return _default(_placed(role), "torch", _placed(role).torch_default, fans, multiplier)
+            return _default(_placed(defined), "torch", _placed(defined).torch_default, fans, multiplier)
         case wire.KerasDefault(multiplier=multiplier):
-            return _default(_placed(role), "keras", _placed(role).keras_default, fans, multiplier)
+            return _default(_placed(defined), "keras", _placed(defined).keras_default, fans, multiplier)
         case wire.Constant(value=value):
-            return distributions.Constant(value)
+            return Constant(value)
         case wire.Zeros():
-            return distributions.Constant(0.0)
+            return Constant(0.0)
         case wire.Ones():
-            return distributions.Constant(1.0)
+            return Constant(1.0)
         case _:
             assert_never(initializer)
 
@@ -143,22 +144,22 @@ def _kaiming_gain(initializer: wire.KaimingUniform | wire.KaimingNormal) -> floa
 
 
 def _uniform(low: float, high: float, multiplier: float) -> Distribution:
-    law = distributions.Uniform(low, high).scaled(multiplier)
-    if not law.low < law.high:
-        raise ValueError(f"its ends are {law.low} and {law.high}; the lower must be below the upper")
-    return law
+    distribution = Uniform(low, high).scaled(multiplier)
+    if not distribution.low < distribution.high:
+        raise ValueError(f"its ends are {distribution.low} and {distribution.high}; the lower must be below the upper")
+    return distribution
 
 
 def _truncated(initializer: wire.TruncatedNormal) -> Distribution:
-    mean, std = initializer.mean, schemes.spread(initializer.std * initializer.multiplier)
+    mean, std = initializer.mean, schemes.positive_std(initializer.std * initializer.multiplier)
     low = -inf if initializer.low is None else initializer.low
     high = inf if initializer.high is None else initializer.high
     if initializer.absolute:
         low, high = _in_sigmas(low, mean, std, inf), _in_sigmas(high, mean, std, -inf)
     if (low, high) == (-2.0, 2.0):
-        return distributions.TruncatedNormal(mean, std)
+        return TruncatedNormal(mean, std)
     if (low, high) == (-inf, inf):
-        return distributions.Normal(mean, std)
+        return Normal(mean, std)
     return CutNormal(mean, std, low, high)
 
 
@@ -170,28 +171,28 @@ def _in_sigmas(end: float, mean: float, std: float, inwards: float) -> float:
     return sigmas
 
 
-def _placed(role: Role | None) -> Role:
-    if role is None:
+def _placed(defined: LayerParameter | None) -> LayerParameter:
+    if defined is None:
         raise ValueError("it depends on the layer, which only a specification says")
-    return role
+    return defined
 
 
 def _default(
-    role: Role, framework: FanRule, default: Default | None, fans: Fans | None, multiplier: float
+    defined: LayerParameter, framework: FanRule, default: Default | None, fans: Fans | None, multiplier: float
 ) -> Distribution:
     if default is None:
         raise ValueError(f"{framework} has no layer of this kind, so no default for it; name an initializer")
     if not isinstance(default, InitializerBase):
-        law = default()
-        return law.scaled(multiplier) if isinstance(law, distributions.Uniform) else law
+        distribution = default()
+        return distribution.scaled(multiplier) if isinstance(distribution, Uniform) else distribution
     if "multiplier" in type(default).model_fields:
         default = default.model_copy(update={"multiplier": multiplier})
-    return law_of(default, fans, role._replace(rule=framework))
+    return distribution_of(default, fans, defined._replace(rule=framework))
 
 
-def _connected(role: Role, rule: Rule, ranks: range, way_out: str) -> Connectivity:
+def _connected(defined: LayerParameter, rule: Rule, ranks: range, way_out: str) -> Connectivity:
     """What the axes of a parameter connect, if it is of one of some ranks."""
-    connected, rank = role.connectivity(rule), len(role.shape)
+    connected, rank = defined.connectivity(rule), len(defined.shape)
     if rank not in ranks:
         wanted = f"at least {ranks.start}" if rank < ranks.start else f"at most {ranks.stop - 1}"
         wanted = f"{ranks.start}" if len(ranks) == 1 else wanted
@@ -209,42 +210,42 @@ def _one(axes: Shape) -> int:
     return axes[0]
 
 
-def _orthogonal(initializer: wire.Orthogonal, role: Role) -> Distribution:
-    rule = role.rule if initializer.matricisation is None else initializer.matricisation
-    c = _connected(role, rule, range(2, ANY_RANK), "; use normal")
-    gain = schemes.spread(_gain(initializer.gain) * initializer.multiplier)
-    return structured.Orthogonal(gain, c.shape, c.batch_axes, c.row_axes)
+def _orthogonal(initializer: wire.Orthogonal, defined: LayerParameter) -> Distribution:
+    rule = defined.rule if initializer.matricisation is None else initializer.matricisation
+    c = _connected(defined, rule, range(2, ANY_RANK), "; use normal")
+    gain = schemes.positive_std(_gain(initializer.gain) * initializer.multiplier)
+    return Orthogonal(gain, c.shape, c.batch_axes, c.row_axes)
 
 
-def _delta_orthogonal(initializer: wire.DeltaOrthogonal, role: Role) -> Distribution:
-    c = _connected(role, "exact", CONVOLUTIONS, "; use orthogonal")
+def _delta_orthogonal(initializer: wire.DeltaOrthogonal, defined: LayerParameter) -> Distribution:
+    c = _connected(defined, "exact", CONVOLUTIONS, "; use orthogonal")
     one, other = c.shape[_one(c.in_axes)], c.shape[_one(c.out_axes)]
     if one > other:
         raise ValueError(f"it needs at most as many inputs as outputs, and here {one} go to {other}; use orthogonal")
-    gain = schemes.spread(_gain(initializer.gain) * initializer.multiplier)
-    center = structured.central(c.shape, c.kernel_axes, upper=initializer.center == "torch")
-    return structured.Orthogonal(gain, c.shape, c.batch_axes, c.row_axes, center)
+    gain = schemes.positive_std(_gain(initializer.gain) * initializer.multiplier)
+    center = central(c.shape, c.kernel_axes, upper=initializer.center == "torch")
+    return Orthogonal(gain, c.shape, c.batch_axes, c.row_axes, center)
 
 
-def _identity(initializer: wire.Identity, role: Role) -> Distribution:
-    c = _connected(role, role.rule, range(2, 3), "; use dirac for a convolution")
-    return structured.Identity(initializer.gain, c.shape, (_one(c.out_axes), _one(c.in_axes)))
+def _identity(initializer: wire.Identity, defined: LayerParameter) -> Distribution:
+    c = _connected(defined, defined.rule, range(2, 3), "; use dirac for a convolution")
+    return Identity(initializer.gain, c.shape, (_one(c.out_axes), _one(c.in_axes)))
 
 
-def _dirac(initializer: wire.Dirac, role: Role) -> Distribution:
-    c = _connected(role, "exact", CONVOLUTIONS, "; use identity for a matrix")
-    if initializer.groups is not None and role.rule == "axes" and c.batch_axes:
+def _dirac(initializer: wire.Dirac, defined: LayerParameter) -> Distribution:
+    c = _connected(defined, "exact", CONVOLUTIONS, "; use identity for a matrix")
+    if initializer.groups is not None and defined.rule == "axes" and c.batch_axes:
         raise ValueError("groups and batch_axes both say what goes apart; leave one of them out")
     if initializer.groups is not None:
-        whole = (by_torch(role.shape) if c.batch_axes else None) or c
+        whole = (by_torch(defined.shape) if c.batch_axes else None) or c
         _one(whole.out_axes)
         c = grouped(whole, initializer.groups)
-    center = structured.central(c.shape, c.kernel_axes, upper=initializer.center == "torch")
-    return structured.Identity(initializer.gain, c.shape, (_one(c.out_axes), _one(c.in_axes)), center)
+    center = central(c.shape, c.kernel_axes, upper=initializer.center == "torch")
+    return Identity(initializer.gain, c.shape, (_one(c.out_axes), _one(c.in_axes)), center)
 
 
-def _sparse(initializer: wire.Sparse, role: Role) -> Distribution:
-    c = _connected(role, role.rule, range(2, 3), "; use normal")
+def _sparse(initializer: wire.Sparse, defined: LayerParameter) -> Distribution:
+    c = _connected(defined, defined.rule, range(2, 3), "; use normal")
     row_axis = _one(c.row_axes)
     zeros = ceil(initializer.sparsity * c.shape[row_axis])
-    return structured.Sparse(schemes.spread(initializer.std * initializer.multiplier), zeros, c.shape, row_axis)
+    return Sparse(schemes.positive_std(initializer.std * initializer.multiplier), zeros, c.shape, row_axis)

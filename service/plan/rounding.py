@@ -1,4 +1,4 @@
-"""What rounding to a dtype loses of a law: warnings where that is more than a few per cent."""
+"""What rounding to a dtype loses of a distribution: warnings where that is more than a few per cent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from service.distributions.elementwise import WordLaw, stored
+from service.distributions.base import stored
+from service.distributions.elementwise import Elementwise
 from service.distributions.stored import is_coarse
 from service.stream.dtypes import DType
 
@@ -43,13 +44,13 @@ def rounding_warnings(tensors: Iterable[TensorPlan]) -> Iterator[str]:
 
 def _may_lose(parameter: Parameter) -> bool:
     """Whether rounding needs a closer look, which nearly none does, so that planning stays cheap."""
-    law = parameter.distribution
-    return not isinstance(law, WordLaw) or is_coarse(law.mean, law.std, parameter.dtype)
+    distribution = parameter.distribution
+    return not isinstance(distribution, Elementwise) or is_coarse(distribution.mean, distribution.std, parameter.dtype)
 
 
 def _losses(parameter: Parameter) -> Iterator[str]:
-    law, std = parameter.distribution, parameter.distribution.std
-    after = stored(law, parameter.dtype)
+    distribution, std = parameter.distribution, parameter.distribution.std
+    after = stored(distribution, parameter.dtype)
     if abs(after.std - std) > MOST_CHANGED * std:
         yield f"the standard deviation {std:.3g} becomes {after.std:.3g}"
     if after.lost > MOST_LOST * after.nonzero:

@@ -1,8 +1,8 @@
-"""Planned tensors: names, shapes and laws, and the drawing of any of their elements."""
+"""Planned tensors: names, shapes and distributions, and the drawing of any of their elements."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from service.distributions.cache import Whole
-from service.distributions.elementwise import Constant, Distribution
+from service.distributions.base import Distribution
+from service.distributions.cache import Materialization
+from service.distributions.elementwise import Constant
+from service.distributions.known_answers import Drawn
 from service.initializers.fans import Fans
-from service.plan.parameter import Role, Rule
-from service.plan.rearrangement import Arrangement
+from service.plan.parameter import LayerParameter, Rule
+from service.plan.rearrangement import Rearrangement
 from service.plan.warnings import warnings_of
 from service.schema.canonical import digest_of, encode_permalink
 from service.schema.initializers import AnyInitializer
@@ -34,28 +36,28 @@ class Parameter:
 
     Attributes:
         canonical_shape: shape in the canonical order of axes, which is the order of words.
-        arrangement: how the file's tensor lies in the canonical one, or None where they are the same.
+        rearrangement: how the file's tensor lies in the canonical one, or None where they are the same.
         dtype: storage format.
         fans: connections in and out, None where the parameter has none.
         rule: how the fans were counted, None where there are none.
         initializer: as asked for.
-        distribution: the law that its values follow.
-        role: what the layer makes of it; None for a tensor that only a file describes.
+        distribution: the distribution that its values follow.
+        defined: what the layer makes of it; None for a tensor that only a file describes.
     """
 
     canonical_shape: Shape
-    arrangement: Arrangement | None
+    rearrangement: Rearrangement | None
     dtype: DType
     fans: Fans | None
     rule: Rule | None
     initializer: AnyInitializer
     distribution: Distribution
-    role: Role | None = None
+    defined: LayerParameter | None = None
 
     @property
     def shape(self) -> Shape:
         """Shape in the file."""
-        return self.canonical_shape if self.arrangement is None else self.arrangement.output_shape
+        return self.canonical_shape if self.rearrangement is None else self.rearrangement.output_shape
 
     @property
     def elements(self) -> int:
@@ -68,16 +70,16 @@ class Parameter:
         return self.elements * self.dtype.itemsize
 
     @property
-    def whole_elements(self) -> int:
+    def materialized_elements(self) -> int:
         """Elements that are drawn together with others, where one tensor of several is taken its share of them."""
-        parts = self.arrangement.view[0] if self.arrangement and self.arrangement.part is not None else 1
-        return -(-self.distribution.whole_elements // parts)
+        parts = self.rearrangement.view[0] if self.rearrangement and self.rearrangement.part is not None else 1
+        return -(-self.distribution.materialized_elements // parts)
 
     @property
-    def whole_bytes(self) -> int:
+    def materialized_bytes(self) -> int:
         """Bytes of matrices that are held while any one element is drawn."""
-        some = self.arrangement.taken if self.arrangement else range(min(1, self.elements))
-        return self.distribution.whole_bytes(some, self.dtype)
+        some = self.rearrangement.taken if self.rearrangement else range(min(1, self.elements))
+        return self.distribution.materialized_bytes(some, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class TensorPlan:
 
     @property
     def distribution(self) -> Distribution:
-        """The law that its values follow."""
+        """The distribution that its values follow."""
         return self.parameter.distribution
 
     def fill(self, first: int, out: NDArray[Any]) -> None:
@@ -111,38 +113,54 @@ class TensorPlan:
             first: index of the first element, row-major over the output shape.
             out: where they go, shape (n,), of the dtype's storage type.
         """
-        arrangement, law = self.parameter.arrangement, self.distribution
-        if arrangement is None or isinstance(law, Constant):
+        rearrangement, distribution = self.parameter.rearrangement, self.distribution
+        if rearrangement is None or isinstance(distribution, Constant):
             return self.fill_canonical(first, out)
         for start in range(0, out.size, MOST_WORDS):
             block = out[start : start + MOST_WORDS]
-            law.fill(self._source, arrangement.indices(first + start, block.size), self.parameter.dtype, block)
+            distribution.fill(
+                self._source, rearrangement.indices(first + start, block.size), self.parameter.dtype, block
+            )
         return None
 
     def fill_canonical(self, first: int, out: NDArray[Any]) -> None:
         """Draw consecutive elements in canonical order, in which every framework's tensor has the same values."""
-        first += self.parameter.arrangement.first if self.parameter.arrangement else 0
+        first += self.parameter.rearrangement.first if self.parameter.rearrangement else 0
         self.distribution.fill(self._source, range(first, first + out.size), self.parameter.dtype, out)
 
-    def wholes(self, elements: range) -> Sequence[Whole]:
+    def materializations(self, elements: range) -> Sequence[Materialization]:
         """What must be drawn together for some elements of the tensor as it lies in the file.
 
         Where it lies otherwise than the canonical one, a few elements may need all that is taken of that.
         """
-        return self._wholes(self.parameter.arrangement.taken if self.parameter.arrangement else elements)
+        return self._materializations(self.parameter.rearrangement.taken if self.parameter.rearrangement else elements)
 
-    def canonical_wholes(self, first: int, count: int) -> Sequence[Whole]:
+    def canonical_materializations(self, first: int, count: int) -> Sequence[Materialization]:
         """What must be drawn together for consecutive elements in canonical order."""
-        first += self.parameter.arrangement.first if self.parameter.arrangement else 0
-        return self._wholes(range(first, first + count))
+        first += self.parameter.rearrangement.first if self.parameter.rearrangement else 0
+        return self._materializations(range(first, first + count))
 
-    def _wholes(self, elements: range) -> Sequence[Whole]:
-        law = self.distribution
-        return law.wholes(self._source, elements, self.parameter.dtype) if law.held else ()
+    def _materializations(self, elements: range) -> Sequence[Materialization]:
+        distribution = self.distribution
+        return (
+            distribution.materializations(self._source, elements, self.parameter.dtype)
+            if distribution.matrix_elements
+            else ()
+        )
 
     @property
     def _source(self) -> WordSource:
         return WordSource(self.seed, self.canonical_name)
+
+
+def drawn_by(tensors: Iterable[TensorPlan]) -> set[Drawn]:
+    """Which distributions are drawn for some tensors, and in which dtypes."""
+    parameters = {tensor.parameter for tensor in tensors}
+    return {(kind, of.dtype) for of in parameters for kind in _kinds(of.distribution)}
+
+
+def _kinds(distribution: Distribution) -> set[type[Distribution]]:
+    return {type(distribution)}.union(*map(_kinds, distribution.parts))
 
 
 @dataclass(frozen=True)
@@ -153,13 +171,13 @@ class Plan:
         spec: what was asked for.
         canonical: its canonical form, RFC 8785 JSON.
         tensors: in model order.
-        draws_whole: whether something must be drawn together, and not each element alone.
+        materializes: whether something must be drawn together, and not each element alone.
     """
 
     spec: ModelSpec
     canonical: bytes
     tensors: tuple[TensorPlan, ...]
-    draws_whole: bool = False
+    materializes: bool = False
 
     @cached_property
     def digest(self) -> str:

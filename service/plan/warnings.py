@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from service.plan.layers.dispatch import STANDARD_NORMAL
-from service.plan.parameter import Role, Rule
+from service.plan.parameter import LayerParameter, Rule
 from service.plan.rounding import rounding_warnings
 from service.schema import initializers as wire
 from service.schema.initializers import AnyInitializer
@@ -86,30 +86,30 @@ def _doubtful(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> Iterator[str]:
 
 
 def _doubts(spec: ModelSpec, parameter: Parameter) -> Iterator[str]:
-    initializer, role = parameter.initializer, parameter.role
+    initializer, defined = parameter.initializer, parameter.defined
     was_named = initializer is not STANDARD_NORMAL  # which embeddings have where nothing is said
     if spec.framework == "keras" and was_named and initializer in KERAS_MEANINGS:
         yield KERAS_MEANINGS[initializer]
-    if role is None or role.assumed is None or _rule(role) != "exact":
+    if defined is None or defined.assumed is None or _rule(defined) != "exact":
         return
-    if role.assumed == "convolution" and isinstance(initializer, AXIS_SCHEMES):
+    if defined.assumed == "convolution" and isinstance(initializer, AXIS_SCHEMES):
         yield (
-            f"{initializer.type} takes the shape {list(role.shape)} for that of a convolution, (out, in, *kernel);"
+            f"{initializer.type} takes the shape {list(defined.shape)} for that of a convolution, (out, in, *kernel);"
             " if it is none, give in_axes, out_axes and batch_axes, or layout in_out"
         )
-    if role.assumed == "one-hot inputs" and isinstance(initializer, FAN_SCHEMES):
+    if defined.assumed == "one-hot inputs" and isinstance(initializer, FAN_SCHEMES):
         yield (
-            f"{initializer.type} counts the {role.shape[0]} rows of an embedding as inputs, of which one is read at a"
-            " time; if that is not meant, give a std by normal, or count the columns by fans: torch"
+            f"{initializer.type} counts the {defined.shape[0]} rows of an embedding as inputs, of which one is read at"
+            " a time; if that is not meant, give a std by normal, or count the columns by fans: torch"
         )
 
 
-def _rule(role: Role) -> Rule:
+def _rule(defined: LayerParameter) -> Rule:
     """The rule by which the initializer takes axes for inputs."""
-    match role.initializer:
+    match defined.initializer:
         case wire.Orthogonal(matricisation=str(rule)):
             return rule
         case wire.DeltaOrthogonal() | wire.Dirac():
             return "exact"
         case _:
-            return role.rule
+            return defined.rule

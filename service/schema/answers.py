@@ -22,8 +22,9 @@ class SummaryAnswer(Wire):
 
 
 EXPECTED = (
-    "What the law promises of the stored values: with all roundings on the way to the dtype, so that no value passes"
-    " min and max, which may be beyond the law's own ends. The metadata of files has the same numbers before rounding."
+    "What the distribution promises of the stored values: with all roundings on the way to the dtype, so that no value"
+    " passes min and max, which may lie beyond the distribution's own ends. The metadata of files has the same numbers"
+    " before rounding."
 )
 
 
@@ -98,7 +99,7 @@ class PlannedTensor(TensorHead):
     )
     fans: dict[str, FansAnswer | None] = Field(description="What every rule counts.")
     initializer: dict[str, Any] | str
-    distribution: dict[str, Any] = Field(description="The law and its scalars in binary64.")
+    distribution: dict[str, Any] = Field(description="The distribution and its scalars in binary64.")
     expected: SummaryAnswer = Field(description=EXPECTED)
 
 

@@ -103,7 +103,7 @@ _TEXT: Final = Argument(None, "must be a string or null", lambda value: value is
 _AXES: Final = Argument(None, "must be null: a tensor layer has in_axes and out_axes", lambda value: value is None)
 _OBJECT: Final = Argument(None, "must be an object", lambda _: False)
 """What holds parameters: an object is opened, and anything else comes to be judged itself."""
-_LAW: Final = _worded(
+_DISTRIBUTION: Final = _worded(
     "distribution",
     "must be 'truncated_normal', 'normal' (the same), 'untruncated_normal' or 'uniform'",
     {
@@ -168,7 +168,7 @@ _KERAS: Final = {
     "HeNormal": _scaled(2.0, "fan_in", "truncated_normal"),
     "LecunUniform": _keras("lecun_uniform"),
     "LecunNormal": _scaled(1.0, "fan_in", "truncated_normal"),
-    "VarianceScaling": _keras("variance_scaling", scale="scale", mode="mode", distribution=_LAW),
+    "VarianceScaling": _keras("variance_scaling", scale="scale", mode="mode", distribution=_DISTRIBUTION),
     "RandomNormal": _keras("normal", {"std": 0.05}, mean="mean", stddev="std"),
     "RandomUniform": _keras("uniform", {"low": -0.05, "high": 0.05}, minval="low", maxval="high"),
     "TruncatedNormal": _keras("truncated_normal", {"std": 0.05}, mean="mean", stddev="std"),

@@ -128,13 +128,13 @@ Count = Annotated[int, _Whole(1, MOST_INTEGER)]
 
 
 def _repeated(times: int) -> BeforeValidator:
-    def spread(value: object) -> object:
+    def positive_std(value: object) -> object:
         if isinstance(value, list) and len(value) < times:  # else each that is missing is a fault, at no place
             raise PydanticCustomError("items", f"must have at least {times} item{'s' if times > 1 else ''}")
         return (value,) * times if is_whole(value) else value
 
     shape = Count | Annotated[list[Count], Field(min_length=times, max_length=times)]
-    return BeforeValidator(spread, json_schema_input_type=shape)
+    return BeforeValidator(positive_std, json_schema_input_type=shape)
 
 
 def _square(value: object) -> object:

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from service.initializers.gains import DEFAULT_NEGATIVE_SLOPE, NONLINEARITY_ALIASES, Nonlinearity, NonlinearityAlias
-from service.initializers.schemes import Law, Mode
+from service.initializers.schemes import Mode, Shape
 from service.schema.dialects import SCHEMA, translated
 from service.schema.fields import Count, Number, PositiveNumber, Share, Wire
 
@@ -185,7 +185,7 @@ class LecunNormal(_Scaled):
 
 
 class VarianceScaling(_Scaled):
-    """The general scheme: any fan, any scale, any of the three laws."""
+    """The general scheme: any fan, any scale, any of the three distributions."""
 
     formula: ClassVar = (
         "std = sqrt(scale / n), n = the fan of mode; truncated_normal is cut at 2 sigma and keeps this std"
@@ -195,7 +195,7 @@ class VarianceScaling(_Scaled):
     type: Literal["variance_scaling"]
     scale: PositiveNumber = Field(default=1.0, description="Variance times n.")
     mode: Mode = Field(default="fan_in", description="Which fan divides.")
-    distribution: Law = Field(default="truncated_normal", description="The law.")
+    distribution: Shape = Field(default="truncated_normal", description="The distribution.")
 
 
 class Uniform(_Scaled):

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from service.errors import MOST_COUNTED, MOST_FAULTS, Excess, Fault, InvalidSpec, LimitExceeded, MalformedDocument
+from service.errors import MOST_COUNTED, MOST_FAULTS, Fault, InvalidSpec, LimitExceeded, LimitFault, MalformedDocument
 from service.limits import Limits
 from service.schema.dialects import NAMES, Form, Path, form_of
 from service.schema.fields import MOST_EXACT
@@ -145,7 +145,7 @@ def _check_count(raw: bytes, most: int) -> None:
     places = (token for token in _TOKENS.finditer(raw) if token.end() - token.start() == 1)
     if next(islice(places, most - 1, None), None) is not None:
         message = f"at most {most} values in a specification: use repeat, or raise XAVIER_MAX_SPEC_VALUES"
-        raise LimitExceeded([Excess("", message, "spec_values", most, estimate)])
+        raise LimitExceeded([LimitFault("", message, "spec_values", most, estimate)])
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _times(k: Array, factor: Scalar, p: Precision, out: Array) -> Array:
 
 
 def scaled(values: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
-    """Values of a standard law times std, and mean added where it is not 0."""
+    """Values of a standard distribution times std, and mean added where it is not 0."""
     np.multiply(values, p.floating(std), out=out)
     return out if mean == 0 else np.add(out, p.floating(mean), out=out)
 

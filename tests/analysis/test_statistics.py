@@ -31,7 +31,7 @@ from service.plan import Plan, TensorPlan
 from service.stream.dtypes import DType
 from tests.plan.planned import Layer, linear, planned, tensor, values
 
-LAWS: Final[tuple[Layer | str, ...]] = (
+DISTRIBUTIONS: Final[tuple[Layer | str, ...]] = (
     "xavier_uniform",
     "kaiming_normal",
     "variance_scaling",
@@ -43,7 +43,11 @@ LAWS: Final[tuple[Layer | str, ...]] = (
 TOLERATED: Final = 2.0**-20
 """What a standard deviation may be off by, as a share of the farthest deviation from the expected mean."""
 NETWORK: Final[tuple[Layer, ...]] = (
-    *(tensor(f"{dtype}.{n}", (37, 41), law, dtype=dtype) for dtype in DType for n, law in enumerate(LAWS)),
+    *(
+        tensor(f"{dtype}.{n}", (37, 41), distribution, dtype=dtype)
+        for dtype in DType
+        for n, distribution in enumerate(DISTRIBUTIONS)
+    ),
     linear("fc", 301, 299),
     tensor("long", (3 * BLOCK + 17,), "normal", dtype="BF16"),
     tensor("empty", (0, 3), "zeros"),
@@ -118,7 +122,7 @@ def test_a_constant_tensor_has_its_value_and_no_deviation(value: float, size: in
 
 @pytest.mark.parametrize("size", [1, 3, 1000, 2 * BLOCK + 1])
 @pytest.mark.parametrize(
-    ("law", "dtype", "value"),
+    ("distribution", "dtype", "value"),
     [
         ({"type": "normal", "mean": 5.1, "std": 1e-189}, "F32", float(np.float32(5.1))),
         ({"type": "normal", "mean": 5.1, "std": 1e-320}, "F64", 5.1),
@@ -133,9 +137,9 @@ def test_a_constant_tensor_has_its_value_and_no_deviation(value: float, size: in
     ids=str,
 )
 def test_values_that_rounding_makes_equal_have_that_mean_and_no_deviation(
-    law: Layer, dtype: str, value: float, size: int
+    distribution: Layer, dtype: str, value: float, size: int
 ) -> None:
-    [summary] = measured(planned(tensor("w", (size,), law, dtype=dtype)))
+    [summary] = measured(planned(tensor("w", (size,), distribution, dtype=dtype)))
 
     assert summary == Summary(value, 0.0, value, value)
     assert not any(str(number).startswith("-0") for number in summary) or value < 0
@@ -161,7 +165,7 @@ means = st.one_of(st.just(0.0), magnitudes, magnitudes.map(lambda mean: -mean))
 
 @settings(max_examples=200, deadline=None)
 @given(
-    law=st.one_of(
+    distribution=st.one_of(
         st.fixed_dictionaries(
             {"type": st.sampled_from(["normal", "truncated_normal"]), "mean": means, "std": magnitudes}
         ),
@@ -171,10 +175,10 @@ means = st.one_of(st.just(0.0), magnitudes, magnitudes.map(lambda mean: -mean))
     size=st.integers(1, 40),
     seed=st.integers(0, 1000),
 )
-def test_measured_statistics_are_right_at_every_scale(law: Layer, dtype: DType, size: int, seed: int) -> None:
-    assume(law["type"] != "uniform" or law["low"] < law["high"])
+def test_measured_statistics_are_right_at_every_scale(distribution: Layer, dtype: DType, size: int, seed: int) -> None:
+    assume(distribution["type"] != "uniform" or distribution["low"] < distribution["high"])
 
-    check_measured(planned(tensor("w", (size,), law, dtype=dtype), seed=seed))
+    check_measured(planned(tensor("w", (size,), distribution, dtype=dtype), seed=seed))
 
 
 def about_expected_mean(each: TensorPlan) -> tuple[float, float]:
@@ -188,29 +192,33 @@ def about_expected_mean(each: TensorPlan) -> tuple[float, float]:
     return each.distribution.mean + deviation * unit, (0.0 if variance < 0 else sqrt(variance)) * unit
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 @pytest.mark.parametrize("dtype", DType)
-def test_ordinary_numbers_are_those_of_the_sums_about_the_expected_mean(law: Layer | str, dtype: DType) -> None:
+def test_ordinary_numbers_are_those_of_the_sums_about_the_expected_mean(
+    distribution: Layer | str, dtype: DType
+) -> None:
     # What files of earlier versions have, to the last bit.
-    [each] = (plan := planned(tensor("w", (37, 41), law, dtype=dtype))).tensors
+    [each] = (plan := planned(tensor("w", (37, 41), distribution, dtype=dtype))).tensors
 
     [summary] = measured(plan)
 
-    if law != LAWS[-1] and values(each).min() < values(each).max():
+    if distribution != DISTRIBUTIONS[-1] and values(each).min() < values(each).max():
         assert (summary.mean, summary.std) == about_expected_mean(each)
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    law=st.one_of(
+    distribution=st.one_of(
         st.fixed_dictionaries({"type": st.just("normal"), "mean": means, "std": magnitudes}),
         st.fixed_dictionaries({"type": st.just("constant"), "value": means}),
     ),
     dtype=st.sampled_from(list(DType)),
     size=st.integers(0, 3000),
 )
-def test_equal_values_that_were_misstated_are_known_without_drawing(law: Layer, dtype: DType, size: int) -> None:
-    [each] = (plan := planned(tensor("w", (size,), law, dtype=dtype))).tensors
+def test_equal_values_that_were_misstated_are_known_without_drawing(
+    distribution: Layer, dtype: DType, size: int
+) -> None:
+    [each] = (plan := planned(tensor("w", (size,), distribution, dtype=dtype))).tensors
     ends = expected_as_stored(each)
     assume(ends.min == ends.max)
 
@@ -324,7 +332,7 @@ def test_batches_of_huge_tensors_come_one_by_one() -> None:
 # What was expected.
 
 
-def test_expected_statistics_of_metadata_are_those_of_the_law_before_rounding() -> None:
+def test_expected_statistics_of_metadata_are_those_of_the_distribution_before_rounding() -> None:
     plan = planned(tensor("w", (10, 10), "normal"), tensor("v", (10, 10), "normal", dtype="F64"))
     most = {DType.F32: float.fromhex("0x1.95a11ap+2"), DType.F64: float.fromhex("0x1.24f82aa55eb14p+3")}
 
@@ -334,7 +342,7 @@ def test_expected_statistics_of_metadata_are_those_of_the_law_before_rounding() 
 
 
 @pytest.mark.parametrize(
-    ("law", "dtype", "promised"),
+    ("distribution", "dtype", "promised"),
     [
         ({"type": "uniform", "low": -1.1, "high": 1.1}, "BF16", (0.0, 1.1 / sqrt(3), -1.1015625, 1.1015625)),
         ({"type": "normal", "std": 1e-9}, "F16", (0.0, 0.0, 0.0, 0.0)),
@@ -344,9 +352,9 @@ def test_expected_statistics_of_metadata_are_those_of_the_law_before_rounding() 
     ids=str,
 )
 def test_expected_statistics_of_answers_are_those_of_the_stored_values(
-    law: Layer, dtype: str, promised: tuple[float, ...]
+    distribution: Layer, dtype: str, promised: tuple[float, ...]
 ) -> None:
-    [each] = planned(tensor("w", (10, 10), law, dtype=dtype)).tensors
+    [each] = planned(tensor("w", (10, 10), distribution, dtype=dtype)).tensors
 
     assert expected_as_stored(each) == pytest.approx(promised, rel=2e-3)
 
@@ -368,7 +376,7 @@ def test_what_was_measured_is_near_what_was_expected(place: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "law",
+    "distribution",
     [
         {"type": "normal", "std": 1e200},
         {"type": "uniform", "low": -8e307, "high": 8e307},
@@ -376,8 +384,8 @@ def test_what_was_measured_is_near_what_was_expected(place: int) -> None:
     ],
     ids=str,
 )
-def test_statistics_of_very_large_and_very_small_values_are_numbers(law: Layer) -> None:
-    plan = planned(tensor("w", (1000,), law, dtype="F64"))
+def test_statistics_of_very_large_and_very_small_values_are_numbers(distribution: Layer) -> None:
+    plan = planned(tensor("w", (1000,), distribution, dtype="F64"))
 
     [summary] = measured(plan)
 

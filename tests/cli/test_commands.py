@@ -481,7 +481,7 @@ def test_a_plan_is_a_readable_table(xavier: CommandLine, write: Write) -> None:
 
     lines = outcome.out.decode().splitlines()
     assert (outcome.code, outcome.err) == (0, "")
-    assert lines[0].split() == ["tensor", "dtype", "shape", "fan", "in", "fan", "out", "law", "bytes"]
+    assert lines[0].split() == ["tensor", "dtype", "shape", "fan", "in", "fan", "out", "distribution", "bytes"]
     assert lines[1].split()[:7] == ["h" * 150 + ".weight", "F32", "256", "x", "784", "784", "256"]
     assert lines[1].split()[-1] == "802,816"
     assert "2 tensors, 200,960 values" in lines[3]

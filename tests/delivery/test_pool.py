@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
 from itertools import islice
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from service.delivery.lanes import SMALL_WORK
 from service.delivery.pool import DrawingPool, Task, cost, cost_of_all
-from service.distributions import structured
-from service.distributions.cache import Abandoned, Kept, Whole, check_wanted
-from service.distributions.known_answers import check_known_answers
+from service.distributions import orthogonal
+from service.distributions.cache import Abandoned, Cache, Materialization, check_wanted
+from service.distributions.known_answers import Drawn, check_known_answers
 from service.distributions.numerics.factorisation import orthogonal_factor
 from service.errors import BrokenPlatform
 from service.formats.safetensors import SafetensorsFile
@@ -28,6 +28,7 @@ from service.plan import Plan, make_plan
 from service.schema.parsing import read_spec
 from tests.api.servers import wait_for
 from tests.api.specs import EVERY_LAYER, Spec, body, spec, tensor
+from tests.distributions.caches import use_cache
 
 THREADS = 3
 LANES = 2
@@ -151,7 +152,7 @@ class Wholes:
     """Things that are drawn whole: each by a function, in lanes that say which thread drew what."""
 
     def __init__(self) -> None:
-        self.kept = Kept()
+        self.kept = Cache()
         self.begun: list[str] = []
         self.threads: dict[str, str] = {}
 
@@ -164,8 +165,10 @@ class Wholes:
             draw()
             return np.zeros(1)
 
-        wholes = [Whole(self.kept, name, 1, work, partial(drawn, name)) for name in names]
-        return Task(lambda: ",".join(name for name in names if self.kept.find(name) is not None), lambda: wholes)
+        materializations = [Materialization(self.kept, name, 1, work, partial(drawn, name)) for name in names]
+        return Task(
+            lambda: ",".join(name for name in names if self.kept.find(name) is not None), lambda: materializations
+        )
 
 
 class Patient:
@@ -206,10 +209,10 @@ async def leave(asker: asyncio.Task[list[str]]) -> None:
 
 @pytest.mark.parametrize("work", [SMALL, LARGE])
 def test_what_is_drawn_whole_holds_none_of_the_threads_that_draw(pool: DrawingPool, work: int) -> None:
-    wholes, patient, others = Wholes(), Patient(), Work()
+    materializations, patient, others = Wholes(), Patient(), Work()
 
     async def both() -> tuple[list[int], list[str]]:
-        held = asked(pool, *(wholes.task(name, work=work, draw=patient) for name in "abc"))
+        held = asked(pool, *(materializations.task(name, work=work, draw=patient) for name in "abc"))
         await patient.begins()
         drawn = await collected(pool, others.tasks(20))
         assert not held.done()
@@ -220,26 +223,28 @@ def test_what_is_drawn_whole_holds_none_of_the_threads_that_draw(pool: DrawingPo
 
 
 def test_the_small_never_waits_for_the_large(pool: DrawingPool) -> None:
-    wholes, patient = Wholes(), Patient()
+    materializations, patient = Wholes(), Patient()
 
     async def both() -> None:
-        large = asked(pool, *(wholes.task(f"large {n}", draw=patient) for n in range(5)))
+        large = asked(pool, *(materializations.task(f"large {n}", draw=patient) for n in range(5)))
         await patient.begins()
-        assert await asked(pool, wholes.task("x", "y", work=SMALL), wholes.task("z", work=SMALL)) == ["x,y", "z"]
+        assert await asked(
+            pool, materializations.task("x", "y", work=SMALL), materializations.task("z", work=SMALL)
+        ) == ["x,y", "z"]
         assert not large.done()
         patient.end()
         await large
 
     asyncio.run(both())
-    assert len({wholes.threads[name] for name in "xyz"}) == 1
-    assert wholes.threads["x"] != wholes.threads["large 0"]
+    assert len({materializations.threads[name] for name in "xyz"}) == 1
+    assert materializations.threads["x"] != materializations.threads["large 0"]
 
 
 def test_what_several_wait_for_is_drawn_once_and_goes_on_until_the_last_has_left(pool: DrawingPool) -> None:
-    wholes, patient = Wholes(), Patient()
+    materializations, patient = Wholes(), Patient()
 
     async def come_and_go() -> None:
-        askers = [asked(pool, wholes.task("w", draw=patient)) for _ in range(3)]
+        askers = [asked(pool, materializations.task("w", draw=patient)) for _ in range(3)]
         await patient.begins()
         await leave(askers[0])
         await leave(askers[2])
@@ -247,41 +252,44 @@ def test_what_several_wait_for_is_drawn_once_and_goes_on_until_the_last_has_left
         assert await askers[1] == ["w"]
 
     asyncio.run(come_and_go())
-    assert wholes.begun == ["w"]
+    assert materializations.begun == ["w"]
     assert not patient.given_up.is_set()
 
 
 def test_what_nobody_waits_for_any_more_stops_in_the_middle_and_is_begun_afresh_for_who_comes_later(
     pool: DrawingPool,
 ) -> None:
-    wholes, patient = Wholes(), Patient()
+    materializations, patient = Wholes(), Patient()
 
     async def come_and_go() -> None:
-        askers = [asked(pool, wholes.task("w", draw=patient)) for _ in range(2)]
+        askers = [asked(pool, materializations.task("w", draw=patient)) for _ in range(2)]
         await patient.begins()
         for asker in askers:
             await leave(asker)
         assert await asyncio.to_thread(patient.given_up.wait, 10)
-        assert await asked(pool, wholes.task("w")) == ["w"]
+        assert await asked(pool, materializations.task("w")) == ["w"]
 
     asyncio.run(come_and_go())
-    assert wholes.begun == ["w", "w"]
+    assert materializations.begun == ["w", "w"]
 
 
 def test_what_nobody_waits_for_any_more_is_not_begun(pool: DrawingPool) -> None:
-    wholes, patient = Wholes(), Patient()
+    materializations, patient = Wholes(), Patient()
 
     async def come_and_go() -> None:
-        first = asked(pool, wholes.task("first", draw=patient))
+        first = asked(pool, materializations.task("first", draw=patient))
         await patient.begins()
-        left, stayed = asked(pool, *(wholes.task(f"left {n}") for n in range(9))), asked(pool, wholes.task("stayed"))
+        left, stayed = (
+            asked(pool, *(materializations.task(f"left {n}") for n in range(9))),
+            asked(pool, materializations.task("stayed")),
+        )
         await wait_until(lambda: len(pool._large._turns) > 1)
         await leave(left)
         patient.end()
         await asyncio.gather(first, stayed)
 
     asyncio.run(come_and_go())
-    assert wholes.begun == ["first", "stayed"]
+    assert materializations.begun == ["first", "stayed"]
     assert not pool._large._jobs
 
 
@@ -290,44 +298,44 @@ async def wait_until(condition: Callable[[], object]) -> None:
 
 
 def test_callers_take_turns_whole_by_whole(pool: DrawingPool) -> None:
-    wholes, patient = Wholes(), Patient()
+    materializations, patient = Wholes(), Patient()
 
     async def several() -> None:
-        first = asked(pool, wholes.task("first", draw=patient), caller="greedy")
+        first = asked(pool, materializations.task("first", draw=patient), caller="greedy")
         await patient.begins()
-        greedy = [asked(pool, wholes.task(f"greedy {n}", f"more {n}"), caller="greedy") for n in range(3)]
+        greedy = [asked(pool, materializations.task(f"greedy {n}", f"more {n}"), caller="greedy") for n in range(3)]
         await wait_until(lambda: len(pool._large._turns) == 3)
-        modest = asked(pool, wholes.task("modest 0", "modest 1"), caller="modest")
+        modest = asked(pool, materializations.task("modest 0", "modest 1"), caller="modest")
         await wait_until(lambda: len(pool._large._turns) == 4)
         patient.end()
         await asyncio.gather(first, *greedy, modest)
 
     asyncio.run(several())
-    assert wholes.begun[:5] == ["first", "greedy 0", "modest 0", "greedy 1", "modest 1"]
-    assert len(wholes.begun) == 1 + 6 + 2
+    assert materializations.begun[:5] == ["first", "greedy 0", "modest 0", "greedy 1", "modest 1"]
+    assert len(materializations.begun) == 1 + 6 + 2
 
 
 def test_who_asks_for_what_a_greedy_caller_waits_for_gets_it_in_turn(pool: DrawingPool) -> None:
-    wholes, patient = Wholes(), Patient()
+    materializations, patient = Wholes(), Patient()
 
     async def several() -> None:
-        first = asked(pool, wholes.task("first", draw=patient), caller="greedy")
+        first = asked(pool, materializations.task("first", draw=patient), caller="greedy")
         await patient.begins()
-        greedy = [asked(pool, wholes.task(f"greedy {n}"), caller="greedy") for n in range(5)]
+        greedy = [asked(pool, materializations.task(f"greedy {n}"), caller="greedy") for n in range(5)]
         await wait_until(lambda: len(pool._large._turns) == 5)
-        modest = asked(pool, wholes.task("greedy 4"), caller="modest")
+        modest = asked(pool, materializations.task("greedy 4"), caller="modest")
         await wait_until(lambda: len(pool._large._turns) == 6)
         patient.end()
         await asyncio.gather(first, *greedy, modest)
 
     asyncio.run(several())
-    assert wholes.begun == ["first", "greedy 0", "greedy 4", "greedy 1", "greedy 2", "greedy 3"]
+    assert materializations.begun == ["first", "greedy 0", "greedy 4", "greedy 1", "greedy 2", "greedy 3"]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_who_stays_gets_everything_in_a_storm_of_those_who_leave(seed: int) -> None:
-    pool, wholes, random = DrawingPool(THREADS), Wholes(), Random(seed)  # noqa: S311 - a storm that can be repeated
-    wholes.kept = Kept(most_bytes=0)
+    pool, materializations, random = DrawingPool(THREADS), Wholes(), Random(seed)  # noqa: S311 - a storm that can be repeated
+    materializations.kept = Cache(most_bytes=0)
 
     def give_way() -> None:
         for _ in range(20):
@@ -339,7 +347,7 @@ def test_who_stays_gets_everything_in_a_storm_of_those_who_leave(seed: int) -> N
         for _ in range(200):
             names = random.sample("abcdefgh", 3)
             work = {name: SMALL if name < "d" else LARGE for name in names}
-            tasks = [wholes.task(name, work=work[name], draw=give_way) for name in names]
+            tasks = [materializations.task(name, work=work[name], draw=give_way) for name in names]
             askers.append((names, asked(pool, *tasks, caller=random.choice("xyz"))))
             if random.random() < 0.7:
                 random.choice(askers)[1].cancel()
@@ -358,26 +366,26 @@ def test_who_stays_gets_everything_in_a_storm_of_those_who_leave(seed: int) -> N
 
 
 def test_an_error_in_drawing_whole_is_the_error_of_all_tasks_that_need_it(pool: DrawingPool) -> None:
-    wholes, patient = Wholes(), Patient()
+    materializations, patient = Wholes(), Patient()
 
     def fail() -> None:
         patient()
         raise ValueError("before the beginning")
 
     async def both() -> list[Any]:
-        askers = [asked(pool, wholes.task("w", draw=fail)) for _ in range(2)]
+        askers = [asked(pool, materializations.task("w", draw=fail)) for _ in range(2)]
         await patient.begins()
         await wait_until(lambda: len(pool._large._jobs["w"].outcomes) == 2)
         patient.end()
         return await asyncio.gather(*askers, return_exceptions=True)
 
     assert [str(error) for error in asyncio.run(both())] == ["before the beginning"] * 2
-    assert wholes.begun == ["w"]
-    assert list(pool.ordered([wholes.task("w")])) == ["w"]
+    assert materializations.begun == ["w"]
+    assert list(pool.ordered([materializations.task("w")])) == ["w"]
 
 
 def test_an_error_in_asking_what_is_needed_is_the_error_of_the_task(pool: DrawingPool) -> None:
-    def fail() -> list[Whole]:
+    def fail() -> list[Materialization]:
         raise ValueError("who knows")
 
     with pytest.raises(ValueError, match="who knows"):
@@ -385,20 +393,20 @@ def test_an_error_in_asking_what_is_needed_is_the_error_of_the_task(pool: Drawin
 
 
 def test_an_error_after_what_was_needed_is_the_error_of_the_task(pool: DrawingPool) -> None:
-    wholes = Wholes()
+    materializations = Wholes()
 
     def fail() -> str:
         raise ValueError("after all")
 
     with pytest.raises(ValueError, match="after all"):
-        list(pool.ordered([Task(fail, wholes.task("w").needs)]))
+        list(pool.ordered([Task(fail, materializations.task("w").needs)]))
 
 
 def test_a_pool_that_is_closed_stops_what_it_draws_whole() -> None:
-    pool, wholes, patient = DrawingPool(1), Wholes(), Patient()
+    pool, materializations, patient = DrawingPool(1), Wholes(), Patient()
 
     async def close() -> list[Any]:
-        askers = [asked(pool, wholes.task(name, draw=patient)) for name in "ab"]
+        askers = [asked(pool, materializations.task(name, draw=patient)) for name in "ab"]
         await patient.begins()
         await wait_until(lambda: len(pool._large._jobs) == 2)
         await asyncio.to_thread(pool.close)
@@ -406,7 +414,7 @@ def test_a_pool_that_is_closed_stops_what_it_draws_whole() -> None:
 
     assert [type(error) for error in asyncio.run(close())] == [asyncio.CancelledError] * 2
     assert patient.given_up.is_set()
-    assert wholes.begun == ["a"]
+    assert materializations.begun == ["a"]
 
 
 # tensors that are drawn whole
@@ -428,8 +436,8 @@ def _drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         threads.append(current_thread().name)
         return orthogonal_factor(matrices)
 
-    monkeypatch.setattr(structured, "kept", Kept(most_bytes=0))
-    monkeypatch.setattr(structured, "orthogonal_factor", factor)
+    use_cache(monkeypatch, Cache(most_bytes=0))
+    monkeypatch.setattr(orthogonal, "orthogonal_factor", factor)
     return threads
 
 
@@ -457,8 +465,8 @@ def test_a_stream_holds_what_it_needs_and_no_thread_that_draws_ever_draws_it(
 def test_what_a_range_costs_is_what_is_sent_or_what_must_be_drawn_for_it_whichever_is_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(structured, "kept", Kept())
-    monkeypatch.setattr(structured, "TOGETHER", 1)
+    use_cache(monkeypatch)
+    monkeypatch.setattr(orthogonal, "TOGETHER", 1)
     layers = [tensor("a", 100, 100), tensor("b", 3, 50, 40, batch_axes=[0], out_axes=[1], in_axes=[2])]
     plan = plan_of(spec(*layers, {**layers[0], "name": "c", "initializer": "normal"}, initializer="orthogonal"))
     file = SafetensorsFile(plan)
@@ -554,9 +562,9 @@ def test_statistics_do_not_depend_on_the_number_of_threads() -> None:
 def test_the_known_answers_are_checked_in_every_thread(pool: DrawingPool, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[int] = []
 
-    def check_and_tell() -> None:
+    def check_and_tell(drawn: Collection[Drawn] | None) -> None:
         checked.append(get_ident())
-        check_known_answers()
+        check_known_answers(drawn)
 
     monkeypatch.setattr("service.delivery.pool.check_known_answers", check_and_tell)
     pool.check()
@@ -567,7 +575,7 @@ def test_the_known_answers_are_checked_in_every_thread(pool: DrawingPool, monkey
 def test_wrong_answers_in_one_thread_are_enough(pool: DrawingPool, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = iter(range(THREADS + LANES))
 
-    def fail_once() -> None:
+    def fail_once(_: object) -> None:
         if next(counted) == THREADS + LANES - 1:
             raise BrokenPlatform("values differ")
 
@@ -578,7 +586,7 @@ def test_wrong_answers_in_one_thread_are_enough(pool: DrawingPool, monkeypatch: 
 
 
 def test_a_check_that_fails_by_itself_is_a_broken_platform(pool: DrawingPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(_: object) -> None:
         raise ZeroDivisionError("inside")
 
     monkeypatch.setattr("service.delivery.pool.check_known_answers", fail)

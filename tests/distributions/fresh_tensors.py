@@ -1,4 +1,4 @@
-"""Draws tensors of structured laws and cut normals, and says by which kernels: `python -m` this in any process."""
+"""Draws structured tensors and cut normals, and says by which kernels: `python -m` this in any process."""
 
 from __future__ import annotations
 

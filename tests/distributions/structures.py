@@ -1,4 +1,4 @@
-"""Structured laws once more: element by element from their definitions, slow, and without `service` or NumPy."""
+"""Structured distributions once more: element by element by definition, slow, and without `service` or NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Combined laws: blocks of several laws, and two tensors in one, element by element from their parts."""
+"""Several distributions in one tensor, and two tensors in one, element by element from their parts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.distributions.blockwise import Joined, Stacked, Sum, joined, stacked, summed
-from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.base import Distribution
+from service.distributions.blockwise import Blockwise, Concatenated, Sum, blockwise, concatenated, summed
+from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
 from service.distributions.truncated import CutNormal
 from service.stream.dtypes import DType, narrow, widen
 from service.stream.words import MOST_WORDS, Elements, WordSource
@@ -31,23 +32,25 @@ GATES: Final[tuple[Distribution, ...]] = (
     Normal(0.5, 0.1),
     CutNormal(0.0, 0.2, -1.0, 3.0),
 )
-STACKED: Final = Stacked(GATES, LENGTH)
+STACKED: Final = Blockwise(GATES, LENGTH)
 SUM: Final = Sum(Normal(0.25, 0.5), Uniform(-1.0, 0.5), FIRST, SECOND)
-JOINED: Final = Joined(TruncatedNormal(0.0, 0.5), Uniform(-0.5, 1.0), FIRST, SECOND, (1, 0, 2), LENGTH)
-NESTED: Final = summed(STACKED, Stacked(GATES[::-1], LENGTH), (FIRST, SECOND))
-LAWS: Final[tuple[tuple[Distribution, int], ...]] = (
+JOINED: Final = Concatenated(TruncatedNormal(0.0, 0.5), Uniform(-0.5, 1.0), FIRST, SECOND, (1, 0, 2), LENGTH)
+NESTED: Final = summed(STACKED, Blockwise(GATES[::-1], LENGTH), (FIRST, SECOND))
+DISTRIBUTIONS: Final[tuple[tuple[Distribution, int], ...]] = (
     (STACKED, 4 * LENGTH),
     (SUM, 4 * LENGTH),
     (JOINED, 6 * LENGTH),
     (NESTED, 4 * LENGTH),
 )
-each_law = pytest.mark.parametrize(("law", "size"), LAWS, ids=["Stacked", "Sum", "Joined", "Stacked of Sum"])
+each_distribution = pytest.mark.parametrize(
+    ("distribution", "size"), DISTRIBUTIONS, ids=["Blockwise", "Sum", "Concatenated", "Blockwise of Sum"]
+)
 each_dtype = pytest.mark.parametrize("dtype", DType)
 
 
-def drawn(law: Distribution, elements: Elements, dtype: DType, source: WordSource = SOURCE) -> Array:
+def drawn(distribution: Distribution, elements: Elements, dtype: DType, source: WordSource = SOURCE) -> Array:
     out = np.empty(len(elements), dtype.storage)
-    law.fill(source, elements, dtype, out)
+    distribution.fill(source, elements, dtype, out)
     return out
 
 
@@ -58,12 +61,12 @@ def sum_of(one: Array, other: Array, dtype: DType) -> Array:
 
 
 @each_dtype
-def test_a_block_of_stacked_is_its_law_at_the_same_elements(dtype: DType) -> None:
+def test_a_block_of_stacked_is_its_distribution_at_the_same_elements(dtype: DType) -> None:
     whole = drawn(STACKED, range(4 * LENGTH), dtype)
 
-    for number, law in enumerate(GATES):
+    for number, distribution in enumerate(GATES):
         block = range(number * LENGTH, (number + 1) * LENGTH)
-        assert whole[block.start : block.stop].tobytes() == drawn(law, block, dtype).tobytes()
+        assert whole[block.start : block.stop].tobytes() == drawn(distribution, block, dtype).tobytes()
 
 
 @each_dtype
@@ -76,9 +79,9 @@ def test_a_sum_is_that_of_both_tensors_as_they_are_stored(dtype: DType) -> None:
 
 
 @each_dtype
-def test_a_sum_of_stacked_laws_is_that_of_both_tensors_as_they_are_stored(dtype: DType) -> None:
+def test_a_sum_of_stacked_distributions_is_that_of_both_tensors_as_they_are_stored(dtype: DType) -> None:
     elements = range(4 * LENGTH)
-    parts = drawn(STACKED, elements, dtype), drawn(Stacked(GATES[::-1], LENGTH), elements, dtype, OTHER)
+    parts = drawn(STACKED, elements, dtype), drawn(Blockwise(GATES[::-1], LENGTH), elements, dtype, OTHER)
 
     assert drawn(NESTED, elements, dtype).tobytes() == sum_of(*parts, dtype).tobytes()
 
@@ -93,65 +96,73 @@ def test_joined_tensors_stand_one_after_the_other_with_their_blocks_in_order(dty
     assert drawn(JOINED, range(6 * LENGTH), dtype).tobytes() == np.concatenate(expected).tobytes()
 
 
-@each_law
+@each_distribution
 @each_dtype
 @settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(0, 4 * LENGTH), max_size=8))
-def test_any_partition_of_a_draw_is_the_draw(law: Distribution, size: int, dtype: DType, cuts: list[int]) -> None:
-    whole = drawn(law, range(size), dtype)
+def test_any_partition_of_a_draw_is_the_draw(
+    distribution: Distribution, size: int, dtype: DType, cuts: list[int]
+) -> None:
+    whole = drawn(distribution, range(size), dtype)
 
-    parts = [drawn(law, range(first, last), dtype) for first, last in pairwise([0, *sorted(cuts), size])]
+    parts = [drawn(distribution, range(first, last), dtype) for first, last in pairwise([0, *sorted(cuts), size])]
 
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-@each_law
+@each_distribution
 @each_dtype
 @settings(max_examples=25, deadline=None)
 @given(picked=st.lists(st.integers(0, 4 * LENGTH - 1), max_size=100))
-def test_any_elements_are_picked_from_the_whole(law: Distribution, size: int, dtype: DType, picked: list[int]) -> None:
+def test_any_elements_are_picked_from_the_whole(
+    distribution: Distribution, size: int, dtype: DType, picked: list[int]
+) -> None:
     places = np.array(picked, np.int64)
 
-    assert drawn(law, places, dtype).tobytes() == drawn(law, range(size), dtype)[places].tobytes()
+    assert drawn(distribution, places, dtype).tobytes() == drawn(distribution, range(size), dtype)[places].tobytes()
 
 
 @each_dtype
 def test_a_draw_longer_than_one_call_for_words_is_its_parts(dtype: DType) -> None:
     half = MOST_WORDS // 2 + 5
-    for law in (Stacked(GATES[:3], half), SUM, Joined(SUM.first, SUM.second, FIRST, SECOND, (2, 0, 1), half // 2)):
-        whole = drawn(law, range(3 * half - 6), dtype)
+    for distribution in (
+        Blockwise(GATES[:3], half),
+        SUM,
+        Concatenated(SUM.first, SUM.second, FIRST, SECOND, (2, 0, 1), half // 2),
+    ):
+        whole = drawn(distribution, range(3 * half - 6), dtype)
         for first, last in (
             (0, 3),
             (half - 2, half + 2),
             (MOST_WORDS - 2, MOST_WORDS + 2),
             (whole.size - 3, whole.size),
         ):
-            assert drawn(law, range(first, last), dtype).tobytes() == whole[first:last].tobytes()
+            assert drawn(distribution, range(first, last), dtype).tobytes() == whole[first:last].tobytes()
 
 
-@each_law
+@each_distribution
 @each_dtype
-def test_no_value_passes_the_reach(law: Distribution, size: int, dtype: DType) -> None:
-    least, greatest = law.reach(dtype)
+def test_no_value_passes_the_reach(distribution: Distribution, size: int, dtype: DType) -> None:
+    least, greatest = distribution.support(dtype)
     slack = 1 + float(np.finfo(np.float32).eps) if dtype is not DType.F64 else 1 + 2.0**-52
     ends = np.array([least, greatest]).astype(dtype.precision.floating)
     low, high = widen(narrow(ends, dtype, np.empty(2, dtype.storage)), dtype)
 
-    found = widen(drawn(law, range(size), dtype), dtype)
+    found = widen(drawn(distribution, range(size), dtype), dtype)
 
     # The parts of a sum are rounded before, each by half a unit of its dtype.
     unit = (
         0.0
-        if isinstance(law, Stacked | Joined)
+        if isinstance(distribution, Blockwise | Concatenated)
         else {DType.F8_E4M3: 2.0**-4, DType.F8_E5M2: 2.0**-3}.get(dtype, 2.0**-8)
     )
     assert low - unit * abs(least) * slack <= found.min()
     assert found.max() <= high + unit * abs(greatest) * slack
 
 
-def test_the_moments_of_combined_laws_are_those_of_their_parts() -> None:
-    laws = (Uniform(-1.0, 1.0), Constant(3.0), Normal(-1.0, 2.0), Constant(0.0))
-    stack = Stacked(laws, 5)
+def test_the_moments_of_combined_distributions_are_those_of_their_parts() -> None:
+    distributions = (Uniform(-1.0, 1.0), Constant(3.0), Normal(-1.0, 2.0), Constant(0.0))
+    stack = Blockwise(distributions, 5)
 
     # Means 0, 3, -1 and 0; variances 1/3, 0, 4 and 0.
     assert stack.mean == pytest.approx(0.5, rel=1e-15, abs=0)
@@ -164,71 +175,73 @@ def test_the_moments_of_combined_laws_are_those_of_their_parts() -> None:
     assert JOINED.std == pytest.approx(sqrt(spread), rel=1e-15, abs=0)
 
 
-@each_law
-def test_what_is_drawn_has_the_moments_that_are_promised(law: Distribution, size: int) -> None:
+@each_distribution
+def test_what_is_drawn_has_the_moments_that_are_promised(distribution: Distribution, size: int) -> None:
     # 2^17 values or more, by 1000 names or more: |z| < 6 for their mean fails by chance once in 5e8, and the variance
-    # of none of these laws' squares is above 9 times that of the square of the deviation.
+    # of none of these distributions' squares is above 9 times that of the square of the deviation.
     names = (WordSource(5, f"{number}.{FIRST}") for number in range((1 << 17) // size + 1))
-    found = np.concatenate([drawn(law, range(size), DType.F64, source) for source in names])
+    found = np.concatenate([drawn(distribution, range(size), DType.F64, source) for source in names])
 
-    assert abs(found.mean() - law.mean) < 6 * law.std / sqrt(found.size)
-    assert abs(found.var() / law.std**2 - 1) < 6 * 3 / sqrt(found.size)
+    assert abs(found.mean() - distribution.mean) < 6 * distribution.std / sqrt(found.size)
+    assert abs(found.var() / distribution.std**2 - 1) < 6 * 3 / sqrt(found.size)
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160, 1e300, 1.7e308], ids=str)
 def test_moments_neither_overflow_nor_underflow(size: float) -> None:
-    laws = (Constant(size), Constant(size), Constant(-size), Uniform(-size / 2, size / 2))
+    distributions = (Constant(size), Constant(size), Constant(-size), Uniform(-size / 2, size / 2))
     total = Sum(Uniform(-size / 4, size / 4), Uniform(-size / 4, size / 4), FIRST, SECOND)
 
-    assert Stacked(laws, 1).mean == pytest.approx(size / 4, rel=1e-15, abs=0)
-    assert Stacked(laws, 1).std == pytest.approx(size * sqrt(3 / 4 + 1 / 48 - 1 / 16), rel=1e-15, abs=0)
+    assert Blockwise(distributions, 1).mean == pytest.approx(size / 4, rel=1e-15, abs=0)
+    assert Blockwise(distributions, 1).std == pytest.approx(size * sqrt(3 / 4 + 1 / 48 - 1 / 16), rel=1e-15, abs=0)
     assert total.std == pytest.approx(size / 4 * sqrt(2 / 3), rel=1e-15, abs=0)
-    assert Stacked((Constant(size), Constant(-size)), 1).std == pytest.approx(size, rel=1e-15, abs=0)
+    assert Blockwise((Constant(size), Constant(-size)), 1).std == pytest.approx(size, rel=1e-15, abs=0)
 
 
 def test_a_constant_part_is_no_spread() -> None:
-    assert Stacked((Constant(0.0), Constant(0.0)), 3).std == 0
+    assert Blockwise((Constant(0.0), Constant(0.0)), 3).std == 0
     assert Sum(Constant(1.0), Constant(2.0), FIRST, SECOND).std == 0
 
 
 @each_dtype
-def test_a_combined_law_fits_where_its_parts_and_their_sum_do(dtype: DType) -> None:
+def test_a_combined_distribution_fits_where_its_parts_and_their_sum_do(dtype: DType) -> None:
     half, large = Constant(dtype.largest / 2), Constant(dtype.largest * 0.75)
     beyond = Constant(dtype.largest * 4) if dtype is not DType.F64 else Normal(0.0, 1e308)
 
-    assert Stacked((large, large), 2).fits(dtype)
-    assert not Stacked((large, beyond), 2).fits(dtype)
-    assert not Stacked((beyond, large), 2).fits(dtype)
-    assert Joined(large, large, FIRST, SECOND, (0,), 2).fits(dtype)
-    assert not Joined(large, beyond, FIRST, SECOND, (0,), 2).fits(dtype)
-    assert not Joined(beyond, large, FIRST, SECOND, (0,), 2).fits(dtype)
+    assert Blockwise((large, large), 2).fits(dtype)
+    assert not Blockwise((large, beyond), 2).fits(dtype)
+    assert not Blockwise((beyond, large), 2).fits(dtype)
+    assert Concatenated(large, large, FIRST, SECOND, (0,), 2).fits(dtype)
+    assert not Concatenated(large, beyond, FIRST, SECOND, (0,), 2).fits(dtype)
+    assert not Concatenated(beyond, large, FIRST, SECOND, (0,), 2).fits(dtype)
     assert Sum(half, half, FIRST, SECOND).fits(dtype)
     assert not Sum(large, large, FIRST, SECOND).fits(dtype)
     assert not Sum(large, beyond, FIRST, SECOND).fits(dtype)
 
 
-@each_law
+@each_distribution
 @each_dtype
-def test_whatever_fits_is_finite(law: Distribution, size: int, dtype: DType) -> None:
-    assert law.fits(dtype)
-    assert np.isfinite(widen(drawn(law, range(size), dtype), dtype)).all()
+def test_whatever_fits_is_finite(distribution: Distribution, size: int, dtype: DType) -> None:
+    assert distribution.fits(dtype)
+    assert np.isfinite(widen(drawn(distribution, range(size), dtype), dtype)).all()
 
 
-def test_what_is_the_same_everywhere_is_a_plain_law() -> None:
-    law, other = Uniform(-1.0, 1.0), Uniform(-2.0, 1.0)
+def test_what_is_the_same_everywhere_is_a_plain_distribution() -> None:
+    distribution, other = Uniform(-1.0, 1.0), Uniform(-2.0, 1.0)
 
-    assert stacked([law, law, law], 5) is law
-    assert stacked([law, law, other], 5) == Stacked((law, law, other), 5)
-    assert summed(law, Constant(0.0), (FIRST, SECOND)) is law
-    assert summed(Constant(0.0), law, (FIRST, SECOND)) == Sum(Constant(0.0), law, FIRST, SECOND)
+    assert blockwise([distribution, distribution, distribution], 5) is distribution
+    assert blockwise([distribution, distribution, other], 5) == Blockwise((distribution, distribution, other), 5)
+    assert summed(distribution, Constant(0.0), (FIRST, SECOND)) is distribution
+    assert summed(Constant(0.0), distribution, (FIRST, SECOND)) == Sum(Constant(0.0), distribution, FIRST, SECOND)
     assert summed(Constant(1.0), Constant(1.0), (FIRST, SECOND)) == Constant(2.0)
-    blocks = summed(Stacked((law, Constant(3.0)), 5), Stacked((other, Constant(0.0)), 5), (FIRST, SECOND))
-    assert blocks == Stacked((Sum(law, other, FIRST, SECOND), Constant(3.0)), 5)
-    assert summed(Constant(1.0), Stacked((law, Constant(0.0)), 5), (FIRST, SECOND)) == Stacked(
-        (Sum(Constant(1.0), law, FIRST, SECOND), Constant(1.0)), 5
+    blocks = summed(Blockwise((distribution, Constant(3.0)), 5), Blockwise((other, Constant(0.0)), 5), (FIRST, SECOND))
+    assert blocks == Blockwise((Sum(distribution, other, FIRST, SECOND), Constant(3.0)), 5)
+    assert summed(Constant(1.0), Blockwise((distribution, Constant(0.0)), 5), (FIRST, SECOND)) == Blockwise(
+        (Sum(Constant(1.0), distribution, FIRST, SECOND), Constant(1.0)), 5
     )
-    assert joined(Constant(2.0), Constant(2.0), (FIRST, SECOND), (1, 0), 3) == Constant(2.0)
-    assert joined(law, law, (FIRST, SECOND), (1, 0), 3) == Joined(law, law, FIRST, SECOND, (1, 0), 3)
+    assert concatenated(Constant(2.0), Constant(2.0), (FIRST, SECOND), (1, 0), 3) == Constant(2.0)
+    assert concatenated(distribution, distribution, (FIRST, SECOND), (1, 0), 3) == Concatenated(
+        distribution, distribution, FIRST, SECOND, (1, 0), 3
+    )
 
 
 # In layers.

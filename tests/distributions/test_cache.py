@@ -14,20 +14,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.distributions import structured
-from service.distributions.blockwise import Joined, Stacked, Sum
-from service.distributions.cache import ENTRY_BYTES, KEPT_BYTES, Abandoned, Kept, check_wanted, drawing_while
-from service.distributions.elementwise import Constant, Distribution, Normal, Uniform
+from service.distributions import orthogonal, structured
+from service.distributions.base import Distribution
+from service.distributions.blockwise import Blockwise, Concatenated, Sum
+from service.distributions.cache import CACHE_BYTES, ENTRY_BYTES, Abandoned, Cache, check_wanted, drawing_while
+from service.distributions.elementwise import Constant, Normal, Uniform
 from service.distributions.numerics.factorisation import TOGETHER, orthogonal_factor
-from service.distributions.structured import Identity, Orthogonal, Sparse
+from service.distributions.orthogonal import Orthogonal
+from service.distributions.structured import Identity, Sparse
 from service.distributions.truncated import CutNormal
-from service.errors import Excess, LimitExceeded
+from service.errors import LimitExceeded, LimitFault
 from service.limits import Limits
 from service.plan import TensorPlan
 from service.stream.dtypes import DType
 from service.stream.words import WordSource
 from tests.api.servers import wait_for
 from tests.conftest import StartServer
+from tests.distributions.caches import use_cache
 from tests.plan.planned import Layer, planned, spec, stored, tensor
 
 Array = NDArray[Any]
@@ -51,17 +54,17 @@ class Counted:
 
 
 @pytest.fixture(name="kept")
-def _kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+def _kept(monkeypatch: pytest.MonkeyPatch) -> Cache:
     """Nothing is kept from before."""
-    fresh = Kept()
-    monkeypatch.setattr(structured, "kept", fresh)
+    fresh = Cache()
+    use_cache(monkeypatch, fresh)
     return fresh
 
 
 @pytest.fixture(name="factored")
 def _factored(monkeypatch: pytest.MonkeyPatch) -> Counted:
     counted = Counted(orthogonal_factor)
-    monkeypatch.setattr(structured, "orthogonal_factor", counted)
+    monkeypatch.setattr(orthogonal, "orthogonal_factor", counted)
     return counted
 
 
@@ -103,9 +106,9 @@ def test_chunks_of_several_threads_are_the_whole(
     monkeypatch: pytest.MonkeyPatch, initializer: Any, dtype: DType, threads: int
 ) -> None:
     plan = plan_of(initializer, dtype=dtype)
-    monkeypatch.setattr(structured, "kept", Kept())
+    use_cache(monkeypatch)
     whole = stored(plan).tobytes()
-    monkeypatch.setattr(structured, "kept", Kept())
+    use_cache(monkeypatch)
 
     assert drawn_by_threads(plan, threads, 97) == whole
 
@@ -125,8 +128,8 @@ def test_a_matrix_is_factored_once_for_all_threads(factored: Counted, threads: i
 def test_the_masks_of_a_sparse_tensor_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(Sparse._limits)
 
-    def limits(law: Sparse, source: WordSource) -> Any:  # a function, so that it becomes a method
-        return counted(law, source)
+    def limits(distribution: Sparse, source: WordSource) -> Any:  # a function, so that it becomes a method
+        return counted(distribution, source)
 
     monkeypatch.setattr(Sparse, "_limits", limits)
 
@@ -167,14 +170,14 @@ def test_what_the_values_depend_on_tells_kept_matrices_apart(factored: Counted) 
 def test_tensors_larger_than_what_is_kept_are_right_too(monkeypatch: pytest.MonkeyPatch, factored: Counted) -> None:
     plans = [planned(tensor(f"w{number}", (30, 40), "orthogonal")).tensors[0] for number in range(4)]
     alone = [stored(plan).tobytes() for plan in plans]
-    monkeypatch.setattr(structured, "kept", Kept(most_bytes=2 * (30 * 40 * 4 + ENTRY_BYTES)))
+    use_cache(monkeypatch, Cache(most_bytes=2 * (30 * 40 * 4 + ENTRY_BYTES)))
     factored.calls = 0
 
     for _ in range(2):
         assert [drawn_by_threads(plan, 4, 113) for plan in plans] == alone
 
     assert factored.calls == 8  # in turn, each has gone when it is asked for again
-    monkeypatch.setattr(structured, "kept", Kept(most_bytes=0))
+    use_cache(monkeypatch, Cache(most_bytes=0))
     assert [drawn_by_threads(plan, 4, 113) for plan in plans] == alone
 
 
@@ -194,7 +197,7 @@ def never() -> Array:
 
 
 def test_what_is_kept_is_the_same_array_and_read_only() -> None:
-    kept = Kept()
+    kept = Cache()
 
     first = kept.get("a", ones())
 
@@ -216,7 +219,7 @@ def test_drawing_gives_arrays_of_the_callers_own(initializer: Any) -> None:
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    kept = Kept(most_bytes=3 * ONE)
+    kept = Cache(most_bytes=3 * ONE)
     for key in "abc":
         kept.get(key, ones())
     kept.get("a", never)
@@ -231,7 +234,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_as_many_go_as_there_must_be_room_for() -> None:
-    kept = Kept(most_bytes=3 * ONE)
+    kept = Cache(most_bytes=3 * ONE)
     for key in "abc":
         kept.get(key, ones())
 
@@ -245,7 +248,7 @@ def test_as_many_go_as_there_must_be_room_for() -> None:
 
 
 def test_an_array_larger_than_the_limit_is_kept_until_the_next() -> None:
-    kept = Kept(most_bytes=5)
+    kept = Cache(most_bytes=5)
     kept.get("large", ones(100))
     kept.get("large", never)
 
@@ -257,7 +260,7 @@ def test_an_array_larger_than_the_limit_is_kept_until_the_next() -> None:
 
 
 def test_the_array_drawn_last_is_kept_although_others_were_used_meanwhile() -> None:
-    kept = Kept(most_bytes=ONE)
+    kept = Cache(most_bytes=ONE)
     kept.get("old", ones())
 
     def slow() -> Array:
@@ -270,7 +273,7 @@ def test_the_array_drawn_last_is_kept_although_others_were_used_meanwhile() -> N
 
 
 def test_what_somebody_holds_is_found_although_its_time_is_over_and_goes_with_them() -> None:
-    kept = Kept(most_bytes=ONE)
+    kept = Cache(most_bytes=ONE)
     held = kept.get("held", ones())
     kept.get("next", ones())
     kept.get("last", ones())
@@ -283,7 +286,7 @@ def test_what_somebody_holds_is_found_although_its_time_is_over_and_goes_with_th
 
 
 def test_small_arrays_count_for_what_they_take_besides_their_elements() -> None:
-    kept = Kept(most_bytes=100 * ENTRY_BYTES)
+    kept = Cache(most_bytes=100 * ENTRY_BYTES)
 
     for key in range(1000):
         kept.get(key, ones(0))
@@ -292,11 +295,11 @@ def test_small_arrays_count_for_what_they_take_besides_their_elements() -> None:
 
 
 def test_by_default_so_much_is_kept_as_the_largest_matrix_takes_in_f64() -> None:
-    assert 8 * Limits().whole_elements + ENTRY_BYTES <= KEPT_BYTES
+    assert 8 * Limits().whole_elements + ENTRY_BYTES <= CACHE_BYTES
 
 
 def test_one_array_is_drawn_while_another_is_still_being_drawn() -> None:
-    kept, begun, finished = Kept(), Event(), Event()
+    kept, begun, finished = Cache(), Event(), Event()
 
     def slow() -> Array:
         begun.set()
@@ -318,7 +321,7 @@ class Failed(Exception):
 
 @pytest.mark.parametrize("error", [Failed, MemoryError, KeyboardInterrupt])
 def test_what_a_draw_raises_reaches_all_who_wait_and_is_not_kept(error: type[BaseException]) -> None:
-    kept, begun, proceed, raised = Kept(), Event(), Event(), []
+    kept, begun, proceed, raised = Cache(), Event(), Event(), []
 
     def fail() -> Array:
         begun.set()
@@ -347,19 +350,19 @@ def test_what_a_draw_raises_reaches_all_who_wait_and_is_not_kept(error: type[Bas
 
 
 def test_a_failure_in_factoring_is_a_failure_of_the_draw_and_the_next_draw_works(
-    kept: Kept, monkeypatch: pytest.MonkeyPatch
+    kept: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of("orthogonal")
 
     def fail(_: Any) -> Any:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(structured, "orthogonal_factor", fail)
+    monkeypatch.setattr(orthogonal, "orthogonal_factor", fail)
     with pytest.raises(MemoryError, match="no room"):
         stored(plan)
     assert not kept._promises
 
-    monkeypatch.setattr(structured, "orthogonal_factor", orthogonal_factor)
+    monkeypatch.setattr(orthogonal, "orthogonal_factor", orthogonal_factor)
     assert stored(plan).any()
 
 
@@ -382,7 +385,7 @@ def checks(plan: TensorPlan, most: int = 1 << 30) -> int:
     """How often the drawing of a tensor looks whether it is wanted."""
     patience = Patience(most)
     with drawing_while(patience):
-        for whole in plan.wholes(range(plan.elements)):
+        for whole in plan.materializations(range(plan.elements)):
             whole.draw()
     return patience.asked
 
@@ -420,7 +423,7 @@ def test_outside_of_such_a_context_everything_is_wanted() -> None:
 
 
 def test_who_still_waits_for_what_was_given_up_draws_it_afresh() -> None:
-    kept, begun, proceed = Kept(), Event(), Event()
+    kept, begun, proceed = Cache(), Event(), Event()
 
     def give_up() -> Array:
         begun.set()
@@ -449,17 +452,19 @@ def stack_of(*shape: int, **fields: Any) -> TensorPlan:
 
 @pytest.mark.usefixtures("kept")
 def test_a_part_of_a_stack_needs_only_its_own_matrices(monkeypatch: pytest.MonkeyPatch, factored: Counted) -> None:
-    monkeypatch.setattr(structured, "TOGETHER", 1)
+    monkeypatch.setattr(orthogonal, "TOGETHER", 1)
     plan = stack_of(5, 6, 4)
 
     whole = stored(plan)
     factored.calls = 0
-    monkeypatch.setattr(structured, "kept", Kept())
+    use_cache(monkeypatch)
     part = stored(plan, 2 * 24 + 23, 2)
 
     assert factored.calls == 2
     assert part.tobytes() == whole[2 * 24 + 23 :][:2].tobytes()
-    assert [len(plan.wholes(elements)) for elements in (range(24), range(23, 25), range(120), range(7, 7))] == [
+    assert [
+        len(plan.materializations(elements)) for elements in (range(24), range(23, 25), range(120), range(7, 7))
+    ] == [
         1,
         2,
         5,
@@ -470,17 +475,17 @@ def test_a_part_of_a_stack_needs_only_its_own_matrices(monkeypatch: pytest.Monke
 def test_small_matrices_are_drawn_and_kept_some_at_once() -> None:
     plan = stack_of(100_000, 5, 4)
 
-    [first, *_, last] = plan.wholes(range(plan.elements))
+    [first, *_, last] = plan.materializations(range(plan.elements))
 
     assert first.elements == TOGETHER // 20 * 20
-    assert sum(whole.elements for whole in plan.wholes(range(plan.elements))) == plan.elements
+    assert sum(whole.elements for whole in plan.materializations(range(plan.elements))) == plan.elements
     assert 0 < last.elements < first.elements
 
 
 def test_matrices_that_lie_across_each_other_are_all_needed_everywhere() -> None:
     plan = stack_of(6, 5, 4, batch_axes=[1], out_axes=[0])
 
-    [whole] = plan.wholes(range(1))
+    [whole] = plan.materializations(range(1))
 
     assert whole.elements == 120
 
@@ -489,8 +494,8 @@ def test_matrices_that_lie_across_each_other_are_all_needed_everywhere() -> None
 def test_a_stack_takes_the_memory_of_one_matrix_beside_what_is_kept(fields: dict[str, Any]) -> None:
     size, count = 400, 6
     shape = (size, count, size) if fields else (count, size, size)
-    [*_, whole] = stack_of(*shape, **fields).wholes(range(1))
-    [alone] = stack_of(1, size, size).wholes(range(1))
+    [*_, whole] = stack_of(*shape, **fields).materializations(range(1))
+    [alone] = stack_of(1, size, size).materializations(range(1))
     for each in (whole, alone):
         each.draw()  # makes the scratch arrays of this thread
 
@@ -520,16 +525,18 @@ HELD: Final[list[tuple[Distribution, int, int]]] = [
     (Sparse(1.0, 2, (3, 4), 0), 12, 12),
     (Sparse(1.0, 2, (5, 3, 4), 1), 12, 60),
     (Sparse(1.0, 0, (3, 4), 0), 0, 0),
-    (Stacked((NORMAL, Constant(1.0)), 5), 0, 0),
-    (Stacked((NORMAL, Sparse(1.0, 2, (3, 4), 0), Orthogonal(1.0, (6, 2), (), (0,)), NORMAL), 5), 12, 24),
+    (Blockwise((NORMAL, Constant(1.0)), 5), 0, 0),
+    (Blockwise((NORMAL, Sparse(1.0, 2, (3, 4), 0), Orthogonal(1.0, (6, 2), (), (0,)), NORMAL), 5), 12, 24),
     (Sum(NORMAL, Sparse(1.0, 2, (3, 4), 0), "a", "b"), 12, 12),
-    (Joined(Orthogonal(1.0, (6, 2), (), (0,)), NORMAL, "a", "b", (1, 0), 6), 12, 12),
+    (Concatenated(Orthogonal(1.0, (6, 2), (), (0,)), NORMAL, "a", "b", (1, 0), 6), 12, 12),
 ]
 
 
-@pytest.mark.parametrize(("law", "held", "total"), HELD, ids=str)
-def test_a_law_says_how_many_elements_it_draws_at_once_and_in_all(law: Distribution, held: int, total: int) -> None:
-    assert (law.held, law.whole_elements) == (held, total)
+@pytest.mark.parametrize(("distribution", "held", "total"), HELD, ids=str)
+def test_a_distribution_says_how_many_elements_it_draws_at_once_and_in_all(
+    distribution: Distribution, held: int, total: int
+) -> None:
+    assert (distribution.matrix_elements, distribution.materialized_elements) == (held, total)
 
 
 BYTES: Final[list[tuple[Distribution, range, int]]] = [
@@ -540,14 +547,16 @@ BYTES: Final[list[tuple[Distribution, range, int]]] = [
     (Orthogonal(1.0, (600, 4, 500), (1,), (0,)), range(1), 4 * 600 * 500 * 4),
     (Sparse(1.0, 2, (30, 40), 0), range(1), 40 * 8),
     (Sparse(1.0, 0, (30, 40), 0), range(1), 0),
-    (Stacked((Sparse(1.0, 2, (3, 4), 0), Sparse(1.0, 2, (3, 4), 0)), 6), range(1), 4 * 8),
+    (Blockwise((Sparse(1.0, 2, (3, 4), 0), Sparse(1.0, 2, (3, 4), 0)), 6), range(1), 4 * 8),
     (Sum(Sparse(1.0, 2, (3, 4), 0), Sparse(1.0, 2, (3, 4), 1), "a", "b"), range(1), 7 * 8),
 ]
 
 
-@pytest.mark.parametrize(("law", "elements", "nbytes"), BYTES, ids=str)
-def test_a_law_says_how_many_bytes_some_elements_depend_on(law: Distribution, elements: range, nbytes: int) -> None:
-    assert law.whole_bytes(elements, DType.BF16) == nbytes
+@pytest.mark.parametrize(("distribution", "elements", "nbytes"), BYTES, ids=str)
+def test_a_distribution_says_how_many_bytes_some_elements_depend_on(
+    distribution: Distribution, elements: range, nbytes: int
+) -> None:
+    assert distribution.materialized_bytes(elements, DType.BF16) == nbytes
 
 
 @pytest.fixture(name="never_drawn")
@@ -556,13 +565,13 @@ def _never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a specification beyond the limits was drawn")
 
     monkeypatch.setattr(WordSource, "lane", draw)
-    monkeypatch.setattr(structured, "orthogonal_factor", draw)
+    monkeypatch.setattr(orthogonal, "orthogonal_factor", draw)
 
 
-def refusal(*layers: Layer, most: int) -> list[Excess]:
+def refusal(*layers: Layer, most: int) -> list[LimitFault]:
     with pytest.raises(LimitExceeded) as refused:
         planned(*layers, limits=Limits(whole_elements=most))
-    return [fault for fault in refused.value.faults if isinstance(fault, Excess)]
+    return [fault for fault in refused.value.faults if isinstance(fault, LimitFault)]
 
 
 @pytest.mark.usefixtures("never_drawn")

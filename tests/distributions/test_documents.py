@@ -1,4 +1,4 @@
-"""Laws as documents: each can be made again from its own, and nothing else makes one."""
+"""Distributions as documents: each can be made again from its own, and nothing else makes one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.distributions.blockwise import Joined, Stacked, Sum
-from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
-from service.distributions.structured import Identity, Orthogonal, Sparse
+from service.distributions import DISTRIBUTIONS
+from service.distributions.base import Distribution
+from service.distributions.blockwise import Blockwise, Concatenated, Sum
+from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
+from service.distributions.members import read_distribution
+from service.distributions.orthogonal import Orthogonal
+from service.distributions.structured import MOST_AXES, Identity, Sparse
 from service.distributions.truncated import CutNormal
-from service.formats.laws import LAWS, MOST_AXES, covers, law_document, read_law
 from service.schema.canonical import canonical_json
 from service.stream.dtypes import DType, widen
 from service.stream.words import WordSource
@@ -47,49 +50,49 @@ EXAMPLES: Final[dict[type[Any], tuple[Distribution, ...]]] = {
         Orthogonal(1.0, (12,), (), ()),
     ),
     Sparse: (Sparse(0.01, 0, (3, 4), 0), Sparse(1.0, 4, (3, 4), 1), Sparse(1e-3, 1, (2, 3, 2), 1)),
-    Stacked: (
-        Stacked((NORMAL, Constant(1.0), Uniform(0.0, 1.0)), 4),
-        Stacked((Sum(NORMAL, Uniform(-1.0, 1.0), "a", "b"), Constant(2.0)), 6),
+    Blockwise: (
+        Blockwise((NORMAL, Constant(1.0), Uniform(0.0, 1.0)), 4),
+        Blockwise((Sum(NORMAL, Uniform(-1.0, 1.0), "a", "b"), Constant(2.0)), 6),
     ),
     Sum: (
         Sum(NORMAL, Uniform(-1.0, 1.0), "bias_ih_l0", "bias_hh_l0"),
-        Sum(Stacked((NORMAL, Constant(1.0)), 6), Orthogonal(1.0, (3, 4), (), (0,)), "é", ""),
+        Sum(Blockwise((NORMAL, Constant(1.0)), 6), Orthogonal(1.0, (3, 4), (), (0,)), "é", ""),
     ),
-    Joined: (
-        Joined(NORMAL, Constant(1.0), "bias_ih_l0", "bias_hh_l0", (1, 0, 2), 2),
-        Joined(Stacked((NORMAL, Constant(1.0)), 3), Sparse(1.0, 1, (2, 3), 0), "a", "b", (0,), 6),
+    Concatenated: (
+        Concatenated(NORMAL, Constant(1.0), "bias_ih_l0", "bias_hh_l0", (1, 0, 2), 2),
+        Concatenated(Blockwise((NORMAL, Constant(1.0)), 3), Sparse(1.0, 1, (2, 3), 0), "a", "b", (0,), 6),
     ),
 }
-EVERY: Final = [law for laws in EXAMPLES.values() for law in laws]
-each_law = pytest.mark.parametrize("law", EVERY, ids=str)
+EVERY: Final = [distribution for distributions in EXAMPLES.values() for distribution in distributions]
+each_distribution = pytest.mark.parametrize("distribution", EVERY, ids=str)
 
 
-def as_json(law: Distribution) -> Any:
-    return json.loads(canonical_json(law_document(law)))
+def as_json(distribution: Distribution) -> Any:
+    return json.loads(canonical_json(distribution.document))
 
 
-def test_the_examples_have_every_law() -> None:
-    assert set(EXAMPLES) == set(LAWS)
-    assert all(type(law) is kind for kind, laws in EXAMPLES.items() for law in laws)
-    assert len(set(LAWS.values())) == len(LAWS)
+def test_the_examples_have_every_distribution() -> None:
+    assert set(EXAMPLES) == set(DISTRIBUTIONS)
+    assert all(type(distribution) is kind for kind, distributions in EXAMPLES.items() for distribution in distributions)
+    assert len({distribution.tag for distribution in DISTRIBUTIONS}) == len(DISTRIBUTIONS)
 
 
-@each_law
-def test_a_law_is_made_again_from_its_document(law: Distribution) -> None:
-    again = read_law(as_json(law))
+@each_distribution
+def test_a_distribution_is_made_again_from_its_document(distribution: Distribution) -> None:
+    again = read_distribution(as_json(distribution))
 
-    assert again == law
-    assert repr(again) == repr(law).replace("-0.0", "0.0")  # JSON of RFC 8785 has no -0
-    assert hash(again) == hash(law)
-    assert canonical_json(law_document(again)) == canonical_json(law_document(law))
+    assert again == distribution
+    assert repr(again) == repr(distribution).replace("-0.0", "0.0")  # JSON of RFC 8785 has no -0
+    assert hash(again) == hash(distribution)
+    assert canonical_json(again.document) == canonical_json(distribution.document)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, exclude_min=True, allow_infinity=False))
 def test_scalars_are_made_again_to_the_last_bit(mean: float, std: float) -> None:
-    law = Stacked((Normal(mean + 0.0, std), Constant(-std)), 3)
+    distribution = Blockwise((Normal(mean + 0.0, std), Constant(-std)), 3)
 
-    assert read_law(as_json(law)) == law
+    assert read_distribution(as_json(distribution)) == distribution
 
 
 @pytest.mark.parametrize(
@@ -102,19 +105,19 @@ def test_scalars_are_made_again_to_the_last_bit(mean: float, std: float) -> None
     ],
     ids=str,
 )
-def test_the_law_of_a_plan_is_made_again_from_its_document(initializer: Any) -> None:
+def test_the_distribution_of_a_plan_is_made_again_from_its_document(initializer: Any) -> None:
     [plan] = planned(tensor("w", (7, 9), initializer)).tensors
 
-    assert read_law(as_json(plan.distribution)) == plan.distribution
-    assert covers(plan.distribution, 63)
-    assert not covers(plan.distribution, 62) or isinstance(plan.distribution, CutNormal)
+    assert read_distribution(as_json(plan.distribution)) == plan.distribution
+    assert plan.distribution.covers(63)
+    assert not plan.distribution.covers(62) or isinstance(plan.distribution, CutNormal)
 
 
-@each_law
-def test_a_law_covers_tensors_of_its_own_size_only(law: Distribution) -> None:
-    elementwise = isinstance(law, Uniform | Normal | TruncatedNormal | CutNormal | Constant)
-    sizes = {size for size in range(60) if covers(law, size)}
-    free = elementwise or (isinstance(law, Sum) and isinstance(law.second, Uniform))
+@each_distribution
+def test_a_distribution_covers_tensors_of_its_own_size_only(distribution: Distribution) -> None:
+    elementwise = isinstance(distribution, Uniform | Normal | TruncatedNormal | CutNormal | Constant)
+    sizes = {size for size in range(60) if distribution.covers(size)}
+    free = elementwise or (isinstance(distribution, Sum) and isinstance(distribution.second, Uniform))
 
     assert sizes == (set(range(60)) if free else {ELEMENTS})
 
@@ -126,7 +129,7 @@ WRONG: Final[list[tuple[str, Any]]] = [
     ("nothing", None),
     ("no members", {}),
     ("no type", {"low": 0, "high": 1}),
-    ("a type of no law", {"type": "gamma", "value": 1}),
+    ("a type of no distribution", {"type": "gamma", "value": 1}),
     ("a type that is no text", {"type": ["constant"], "value": 1}),
     ("a type that is null", {"type": None, "value": 1}),
     ("a member missing", {"type": "uniform", "low": 0}),
@@ -201,7 +204,7 @@ WRONG: Final[list[tuple[str, Any]]] = [
     ("sparse along no axis", {"type": "sparse", "std_before": 1, "zeros": 1, "shape": [3, 4], "row_axis": 2}),
     ("no blocks", {"type": "stacked", "laws": [], "length": 3}),
     ("blocks of nothing", {"type": "stacked", "laws": [{"type": "constant", "value": 1}], "length": 0}),
-    ("a block of no law", {"type": "stacked", "laws": [{"type": "constant"}], "length": 1}),
+    ("a block of no distribution", {"type": "stacked", "laws": [{"type": "constant"}], "length": 1}),
     ("blocks of text", {"type": "stacked", "laws": "constant", "length": 1}),
     (
         "a sum of one",
@@ -224,28 +227,30 @@ WRONG: Final[list[tuple[str, Any]]] = [
 
 
 @pytest.mark.parametrize("document", [document for _, document in WRONG], ids=[name for name, _ in WRONG])
-def test_what_describes_no_law_is_a_value_error(document: Any) -> None:
+def test_what_describes_no_distribution_is_a_value_error(document: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
-        read_law(document)
+        read_distribution(document)
 
 
 @pytest.mark.parametrize("depth", [100, 10_000])
-def test_laws_in_laws_in_laws_are_a_value_error_where_they_are_too_many(depth: int) -> None:
+def test_distributions_in_distributions_in_distributions_are_a_value_error_where_they_are_too_many(depth: int) -> None:
     document: dict[str, Any] = {"type": "constant", "value": 1}
     for _ in range(depth):
         document = {"type": "stacked", "laws": [document], "length": 1}
 
     if depth > 1000:
-        with pytest.raises(ValueError, match="no law"):
-            read_law(document)
+        with pytest.raises(ValueError, match="no distribution"):
+            read_distribution(document)
     else:
-        assert covers(read_law(document), 1)
+        assert read_distribution(document).covers(1)
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
-names = st.sampled_from(["type", "laws", "first", "low", "shape", "", *LAWS.values()])
+names = st.sampled_from(
+    ["type", "laws", "first", "low", "shape", "", *(distribution.tag for distribution in DISTRIBUTIONS)]
+)
 anything = st.recursive(
-    scalars | names | st.sampled_from([as_json(law) for law in EVERY]),
+    scalars | names | st.sampled_from([as_json(distribution) for distribution in EVERY]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=12,
 )
@@ -253,12 +258,12 @@ anything = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(anything)
-def test_garbage_is_a_law_or_a_value_error(document: Any) -> None:
+def test_garbage_is_a_distribution_or_a_value_error(document: Any) -> None:
     try:
-        law = read_law(document)
+        distribution = read_distribution(document)
     except ValueError:
         return
-    assert type(law) in LAWS
+    assert type(distribution) in DISTRIBUTIONS
 
 
 def places(document: Any) -> list[tuple[Any, Any]]:
@@ -277,32 +282,32 @@ small = st.integers(-2, 5) | st.sampled_from([1e-320, 0.5, 1e300, 2**70]) | st.l
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(EVERY), st.data())
-def test_a_document_with_a_changed_member_is_a_law_that_can_be_drawn_or_a_value_error(
-    law: Distribution, data: st.DataObject
+def test_a_document_with_a_changed_member_is_a_distribution_that_can_be_drawn_or_a_value_error(
+    distribution: Distribution, data: st.DataObject
 ) -> None:
-    document = deepcopy(as_json(law))
+    document = deepcopy(as_json(distribution))
     for _ in range(data.draw(st.integers(1, 2))):
         inside, key = data.draw(st.sampled_from(places(document)))
         inside[key] = deepcopy(data.draw(small | anything))
     try:
-        read = read_law(document)
+        read = read_distribution(document)
     except ValueError:
         return
 
-    assert read_law(as_json(read)) == read
+    assert read_distribution(as_json(read)) == read
     with np.errstate(invalid="ignore"):
         fits = read.fits(DType.F32)
-    if fits and covers(read, ELEMENTS) and read.held <= ELEMENTS:
+    if fits and read.covers(ELEMENTS) and read.matrix_elements <= ELEMENTS:
         out = np.empty(ELEMENTS, np.float32)
         read.fill(WordSource(1, "w"), range(ELEMENTS), DType.F32, out)
         assert np.isfinite(widen(out, DType.F32)).all()
 
 
-@each_law
-def test_a_law_made_again_draws_the_same(law: Distribution) -> None:
+@each_distribution
+def test_a_distribution_made_again_draws_the_same(distribution: Distribution) -> None:
     drawn = [np.empty(ELEMENTS) for _ in range(2)]
 
-    for each, out in zip((law, read_law(as_json(law))), drawn, strict=True):
+    for each, out in zip((distribution, read_distribution(as_json(distribution))), drawn, strict=True):
         each.fill(WordSource(3, "block.bias_ih_l0"), range(ELEMENTS), DType.F64, out)
 
     assert drawn[0].tobytes() == drawn[1].tobytes()

@@ -1,4 +1,4 @@
-"""Laws: what they promise, how far they reach, whether they fit, and that any part of a draw is part of the whole."""
+"""What distributions promise, how far they reach, whether they fit, and that any part is part of the whole."""
 
 from __future__ import annotations
 
@@ -14,19 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.distributions.elementwise import (
-    STD_OF_TRUNCATED,
-    Constant,
-    Distribution,
-    Normal,
-    TruncatedNormal,
-    Uniform,
-)
+from service.distributions.base import Distribution
+from service.distributions.elementwise import STD_OF_TRUNCATED, Constant, Normal, TruncatedNormal, Uniform
 from service.stream.dtypes import DType, narrow, widen
 from service.stream.words import MOST_WORDS, WordSource
 
 SOURCE: Final = WordSource(11, "block.0.weight")
-LAWS: Final[tuple[Distribution, ...]] = (
+DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     Uniform(-0.3, 0.3),
     Uniform(-1.0, 3.0),
     Normal(0.0, 0.02),
@@ -36,13 +30,13 @@ LAWS: Final[tuple[Distribution, ...]] = (
     Constant(0.7),
 )
 each_dtype = pytest.mark.parametrize("dtype", DType)
-each_law = pytest.mark.parametrize("law", LAWS, ids=str)
+each_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 each_precision = pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
 
 
-def drawn(law: Distribution, elements: range | NDArray[np.int64], dtype: DType) -> NDArray[Any]:
+def drawn(distribution: Distribution, elements: range | NDArray[np.int64], dtype: DType) -> NDArray[Any]:
     out = np.empty(len(elements), dtype.storage)
-    law.fill(SOURCE, elements, dtype, out)
+    distribution.fill(SOURCE, elements, dtype, out)
     return out
 
 
@@ -80,11 +74,11 @@ def test_a_constant_that_fits_is_finite_when_it_is_drawn(dtype: DType) -> None:
 @each_dtype
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_uniform_end_fits_and_the_next_does_not(dtype: DType, sign: int) -> None:
-    def law(end: float) -> Uniform:
+    def distribution(end: float) -> Uniform:
         return Uniform(*sorted((0.0, sign * end)))
 
-    assert law(LARGEST[dtype]).fits(dtype)
-    assert not law(nextafter(LARGEST[dtype], inf)).fits(dtype)
+    assert distribution(LARGEST[dtype]).fits(dtype)
+    assert not distribution(nextafter(LARGEST[dtype], inf)).fits(dtype)
 
 
 @each_dtype
@@ -106,23 +100,23 @@ def test_a_truncated_normal_fits_as_far_as_two_sigmas_go(dtype: DType) -> None:
 
 
 def test_what_overflows_binary64_fits_nowhere() -> None:
-    laws = (Uniform(-1.7e308, 1.7e308), Normal(0.0, 1e308), TruncatedNormal(1e308, 1e308))
+    distributions = (Uniform(-1.7e308, 1.7e308), Normal(0.0, 1e308), TruncatedNormal(1e308, 1e308))
 
-    assert not any(law.fits(dtype) for law in laws for dtype in DType)
-
-
-@pytest.mark.parametrize("law", [Uniform(1e308, 1.7e308), Uniform(-1.7e308, -1e308)], ids=str)
-def test_uniform_ends_whose_midpoint_overflows_fit_nowhere(law: Distribution) -> None:
-    assert not any(law.fits(dtype) for dtype in DType)
+    assert not any(distribution.fits(dtype) for distribution in distributions for dtype in DType)
 
 
-def last_scale_that_fits(law: Callable[[float], Distribution], scale: float, dtype: DType) -> float:
+@pytest.mark.parametrize("distribution", [Uniform(1e308, 1.7e308), Uniform(-1.7e308, -1e308)], ids=str)
+def test_uniform_ends_whose_midpoint_overflows_fit_nowhere(distribution: Distribution) -> None:
+    assert not any(distribution.fits(dtype) for dtype in DType)
+
+
+def last_scale_that_fits(distribution: Callable[[float], Distribution], scale: float, dtype: DType) -> float:
     """The largest scale that fits, found near to another."""
     fitting, beyond = scale * (1 - 2.0**-16), scale * (1 + 2.0**-16)
-    assert law(fitting).fits(dtype)
-    assert not law(beyond).fits(dtype)
+    assert distribution(fitting).fits(dtype)
+    assert not distribution(beyond).fits(dtype)
     while (middle := fitting / 2 + beyond / 2) not in (fitting, beyond):
-        fitting, beyond = (middle, beyond) if law(middle).fits(dtype) else (fitting, middle)
+        fitting, beyond = (middle, beyond) if distribution(middle).fits(dtype) else (fitting, middle)
     return fitting
 
 
@@ -132,70 +126,77 @@ def test_whatever_fits_is_finite_for_the_extreme_words(dtype: DType, share: floa
     """The very last scales that fit, too, where the roundings on the way to a value count."""
     p, mean, rest = dtype.precision, share * LARGEST[dtype], (1 - abs(share)) * LARGEST[dtype]
     ends = np.array([np.iinfo(p.signed).max, np.iinfo(p.signed).min], p.signed).view(p.word)
-    for law, sigmas in ((partial(Normal, mean), float.fromhex(p.most_sigmas)), (partial(TruncatedNormal, mean), 2.0)):
-        last = last_scale_that_fits(law, rest / sigmas, dtype)
+    for distribution, sigmas in (
+        (partial(Normal, mean), float.fromhex(p.most_sigmas)),
+        (partial(TruncatedNormal, mean), 2.0),
+    ):
+        last = last_scale_that_fits(distribution, rest / sigmas, dtype)
         for step in range(300):
             scale = last * (1 - step / 100 * 2.0**-p.mantissa)
             with np.errstate(over="ignore"):
-                values = law(scale)._values(ends.copy(), p, np.empty(2, p.floating))
+                values = distribution(scale).at(ends.copy(), p)
                 stored = values if dtype.drawn_directly else narrow(values, dtype, np.empty(2, dtype.storage))
-            assert np.isfinite(widen(stored, dtype)).all(), law(scale)
+            assert np.isfinite(widen(stored, dtype)).all(), distribution(scale)
 
 
-@each_law
+@each_distribution
 @each_dtype
-def test_no_value_passes_the_reach(law: Distribution, dtype: DType) -> None:
-    least, greatest = law.reach(dtype)
+def test_no_value_passes_the_reach(distribution: Distribution, dtype: DType) -> None:
+    least, greatest = distribution.support(dtype)
     ends = np.array([least, greatest]).astype(dtype.precision.floating)
     low, high = widen(narrow(ends, dtype, np.empty(2, dtype.storage)), dtype)
 
-    values = widen(drawn(law, range(1 << 16), dtype), dtype)
+    values = widen(drawn(distribution, range(1 << 16), dtype), dtype)
 
     assert low <= values.min()
     assert values.max() <= high
 
 
-@each_law
+@each_distribution
 @each_dtype
 @settings(max_examples=25, deadline=None)
 @given(start=st.integers(0, 1 << 40), cuts=st.lists(st.integers(0, 300), max_size=8))
-def test_any_partition_of_a_draw_is_the_draw(law: Distribution, dtype: DType, start: int, cuts: list[int]) -> None:
-    whole = drawn(law, range(start, start + 300), dtype)
+def test_any_partition_of_a_draw_is_the_draw(
+    distribution: Distribution, dtype: DType, start: int, cuts: list[int]
+) -> None:
+    whole = drawn(distribution, range(start, start + 300), dtype)
 
-    parts = [drawn(law, range(start + a, start + b), dtype) for a, b in pairwise([0, *sorted(cuts), 300])]
+    parts = [drawn(distribution, range(start + a, start + b), dtype) for a, b in pairwise([0, *sorted(cuts), 300])]
 
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-@each_law
+@each_distribution
 @each_dtype
 @settings(max_examples=25, deadline=None)
 @given(start=st.integers(0, 1 << 40), picked=st.lists(st.integers(0, 299), max_size=100))
-def test_any_elements_are_picked_from_the_whole(law: Distribution, dtype: DType, start: int, picked: list[int]) -> None:
-    whole = drawn(law, range(start, start + 300), dtype)
+def test_any_elements_are_picked_from_the_whole(
+    distribution: Distribution, dtype: DType, start: int, picked: list[int]
+) -> None:
+    whole = drawn(distribution, range(start, start + 300), dtype)
     places = np.array(picked, np.int64)
 
-    assert drawn(law, start + places, dtype).tobytes() == whole[places].tobytes()
+    assert drawn(distribution, start + places, dtype).tobytes() == whole[places].tobytes()
 
 
 @each_precision
 @pytest.mark.parametrize("indexed", [False, True])
 def test_a_draw_longer_than_one_call_for_words_is_its_parts(dtype: DType, indexed: bool) -> None:
-    law, count = Normal(0.0, 1.0), 2 * MOST_WORDS + 3
-    whole = drawn(law, np.arange(count) if indexed else range(count), dtype)
+    distribution, count = Normal(0.0, 1.0), 2 * MOST_WORDS + 3
+    whole = drawn(distribution, np.arange(count) if indexed else range(count), dtype)
 
-    parts = [drawn(law, range(a, b), dtype) for a, b in pairwise([0, MOST_WORDS - 1, count - 1, count])]
+    parts = [drawn(distribution, range(a, b), dtype) for a, b in pairwise([0, MOST_WORDS - 1, count - 1, count])]
 
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-@each_law
-def test_a_narrow_draw_is_the_rounded_binary32_draw(law: Distribution) -> None:
-    wide = drawn(law, range(5000), DType.F32)
+@each_distribution
+def test_a_narrow_draw_is_the_rounded_binary32_draw(distribution: Distribution) -> None:
+    wide = drawn(distribution, range(5000), DType.F32)
 
     for dtype in (DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2):
         rounded = narrow(wide, dtype, np.empty(5000, dtype.storage))
-        assert drawn(law, range(5000), dtype).tobytes() == rounded.tobytes()
+        assert drawn(distribution, range(5000), dtype).tobytes() == rounded.tobytes()
 
 
 def test_changing_the_scale_keeps_the_pattern() -> None:
@@ -211,7 +212,7 @@ def test_the_deviation_of_a_truncated_normal_is_the_one_of_the_formula() -> None
 
 
 @pytest.mark.parametrize(
-    ("law", "mean", "std"),
+    ("distribution", "mean", "std"),
     [
         (Uniform(-1.0, 3.0), 1.0, 2 / sqrt(3)),
         (Normal(0.5, 2.0), 0.5, 2.0),
@@ -220,49 +221,60 @@ def test_the_deviation_of_a_truncated_normal_is_the_one_of_the_formula() -> None
     ],
     ids=str,
 )
-def test_laws_promise_their_mean_and_deviation(law: Distribution, mean: float, std: float) -> None:
-    assert law.mean == pytest.approx(mean, rel=1e-15, abs=0)
-    assert law.std == pytest.approx(std, rel=1e-15, abs=0)
+def test_distributions_promise_their_mean_and_deviation(distribution: Distribution, mean: float, std: float) -> None:
+    assert distribution.mean == pytest.approx(mean, rel=1e-15, abs=0)
+    assert distribution.std == pytest.approx(std, rel=1e-15, abs=0)
 
 
-@each_law
-def test_a_law_of_one_word_an_element_draws_each_alone(law: Distribution) -> None:
-    assert law.held == 0
+@each_distribution
+def test_a_distribution_of_one_word_an_element_draws_each_alone(distribution: Distribution) -> None:
+    assert distribution.matrix_elements == 0
 
 
-@pytest.mark.parametrize("law", [Uniform(-0.3, 0.3), Uniform(-1.0, 3.0), Uniform(0.25, 0.5)], ids=str)
+@pytest.mark.parametrize("distribution", [Uniform(-0.3, 0.3), Uniform(-1.0, 3.0), Uniform(0.25, 0.5)], ids=str)
 @pytest.mark.parametrize("multiplier", [0.5, 4.0, 0.0625])
 def test_a_scaled_uniform_has_its_width_times_the_multiplier_about_the_same_midpoint(
-    law: Uniform, multiplier: float
+    distribution: Uniform, multiplier: float
 ) -> None:
-    scaled = law.scaled(multiplier)
+    scaled = distribution.scaled(multiplier)
 
-    assert scaled.mean == law.mean
-    assert scaled.high - scaled.low == (law.high - law.low) * multiplier
-    assert scaled.std == law.std * multiplier
+    assert scaled.mean == distribution.mean
+    assert scaled.high - scaled.low == (distribution.high - distribution.low) * multiplier
+    assert scaled.std == distribution.std * multiplier
 
 
 def test_a_uniform_times_one_is_itself_to_the_last_bit() -> None:
-    law = Uniform(-0.1, 0.3)
+    distribution = Uniform(-0.1, 0.3)
 
-    assert law.scaled(1) is law
+    assert distribution.scaled(1) is distribution
     assert (0.3 - 0.1) / 2 - (0.3 + 0.1) / 2 != -0.1  # so that it would be another by the formula
 
 
 def test_a_uniform_about_0_stays_about_0() -> None:
-    law = Uniform(-0.1, 0.1).scaled(1 / 3)
+    distribution = Uniform(-0.1, 0.1).scaled(1 / 3)
 
-    assert (law.low, law.high) == (-(0.1 * (1 / 3)), 0.1 * (1 / 3))
+    assert (distribution.low, distribution.high) == (-(0.1 * (1 / 3)), 0.1 * (1 / 3))
 
 
 def test_a_scaled_uniform_keeps_the_pattern() -> None:
-    one, eight = (drawn(law, range(1000), DType.F32) for law in (Uniform(-0.3, 0.3), Uniform(-0.3, 0.3).scaled(8)))
+    one, eight = (
+        drawn(distribution, range(1000), DType.F32)
+        for distribution in (Uniform(-0.3, 0.3), Uniform(-0.3, 0.3).scaled(8))
+    )
 
     np.testing.assert_array_equal(eight, one * np.float32(8))
 
 
-@each_law
+@each_distribution
 @each_dtype
-def test_what_a_law_promises_is_finite_wherever_it_fits(law: Distribution, dtype: DType) -> None:
-    assert law.fits(dtype)
-    assert all(isfinite(number) for number in (law.mean, law.std, *law.reach(dtype), *law.scalars.values()))
+def test_what_a_distribution_promises_is_finite_wherever_it_fits(distribution: Distribution, dtype: DType) -> None:
+    assert distribution.fits(dtype)
+    assert all(
+        isfinite(number)
+        for number in (
+            distribution.mean,
+            distribution.std,
+            *distribution.support(dtype),
+            *distribution.scalars.values(),
+        )
+    )

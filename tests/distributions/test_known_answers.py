@@ -9,22 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
-from service.distributions import elementwise as distributions
-from service.distributions import structured
+from service.distributions import DISTRIBUTIONS as KINDS
+from service.distributions import known_answers, structured
 from service.distributions.known_answers import KNOWN_ANSWERS, VALUES, KnownAnswer, check_known_answers
 from service.distributions.numerics import factorisation, products
 from service.errors import BrokenPlatform
-from service.formats.laws import LAWS as KINDS
-from service.stream import truncation
+from service.plan import drawn_by
+from service.stream import engine, truncation
 from service.stream.dtypes import DType
 from service.stream.precision import Precision
 from service.stream.words import WordSource
-from tests.stream.drawing import LAWS, PRECISIONS, VECTORS, Array
+from tests.plan.planned import planned, tensor
+from tests.stream.drawing import DISTRIBUTIONS, PRECISIONS, VECTORS, Array
 
 ROOT: Final = Path(__file__).parents[2]
 GCC: Final = shutil.which("gcc")
@@ -60,11 +61,11 @@ def test_the_checked_digests_are_those_of_the_known_answers() -> None:
         answer.name: {str(dtype): digest for dtype, digest in answer.digests.items()} for answer in KNOWN_ANSWERS
     }
 
-    for law in LAWS:
-        assert checked[law] == {
+    for distribution in DISTRIBUTIONS:
+        assert checked[distribution] == {
             row["dtype"]: row["sha256"]
             for row in VECTORS["digests"]
-            if (row["distribution"], row["count"]) == (law, VALUES)
+            if (row["distribution"], row["count"]) == (distribution, VALUES)
         }
 
 
@@ -79,9 +80,37 @@ def test_one_answer_that_differs_is_enough(monkeypatch: pytest.MonkeyPatch, answ
         check_known_answers()
 
 
-def test_every_law_and_every_dtype_is_checked() -> None:
-    assert {type(answer.law) for answer in KNOWN_ANSWERS} == set(KINDS)
-    assert all(set(answer.digests) == set(DType) for answer in KNOWN_ANSWERS if answer.name in (*LAWS, "sum"))
+def test_every_distribution_and_every_dtype_is_checked() -> None:
+    assert {type(answer.distribution) for answer in KNOWN_ANSWERS} == set(KINDS)
+    assert all(set(answer.digests) == set(DType) for answer in KNOWN_ANSWERS if answer.name in (*DISTRIBUTIONS, "sum"))
+
+
+def test_for_a_drawing_no_more_is_checked_than_it_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(tensor("w", (8, 8), {"type": "sparse", "sparsity": 0.5}), dtype="BF16")
+    checked: list[tuple[str, DType]] = []
+    digest = known_answers._digest
+
+    def told(answer: KnownAnswer, dtype: DType, fill: Any) -> str:
+        checked.append((answer.name, dtype))
+        return digest(answer, dtype, fill)
+
+    monkeypatch.setattr(known_answers, "_digest", told)
+    check_known_answers(drawn_by(plan.tensors))
+
+    of_normals = {"normal", "normal with a mean", "normal at scattered places"}
+    assert {name for name, _ in checked} == {"uniform", "sparse", *of_normals}
+    assert {dtype for name, dtype in checked if name in ("uniform", "normal")} == {DType.BF16}
+    assert {dtype for name, dtype in checked if name == "sparse"} == {DType.F64, DType.F32}  # it has no other
+
+
+@pytest.mark.parametrize("kind", DISTRIBUTIONS, ids=str)
+def test_a_wrong_answer_of_what_is_drawn_is_noticed(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    [answer] = (answer for answer in KNOWN_ANSWERS if answer.name == kind)
+    monkeypatch.setitem(answer.digests, DType.F16, "0" * 64)
+
+    check_known_answers([(type(answer.distribution), DType.F32)])
+    with pytest.raises(BrokenPlatform, match=f"{kind} values in F16"):
+        check_known_answers([(type(answer.distribution), DType.F16)])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +153,7 @@ def test_another_rounding_to_a_narrow_dtype_is_noticed(monkeypatch: pytest.Monke
         out[...] = values.view(np.uint32) >> 16
         return out
 
-    monkeypatch.setattr(distributions, "narrow", narrow_towards_zero)
+    monkeypatch.setattr(engine, "narrow", narrow_towards_zero)
 
     with pytest.raises(BrokenPlatform, match="in BF16"):
         check_known_answers()

@@ -1,4 +1,4 @@
-"""Stored laws: mean, standard deviation, ends and lost values after rounding, against sums by an independent normal."""
+"""Distributions after rounding: moments, ends and lost values, against sums by an independent normal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.distributions.blockwise import Joined, Stacked, Sum
-from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform, WordLaw
+from service.distributions.base import Distribution
+from service.distributions.blockwise import Blockwise, Concatenated, Sum
+from service.distributions.elementwise import Constant, Elementwise, Normal, TruncatedNormal, Uniform
+from service.distributions.orthogonal import Orthogonal
 from service.distributions.stored import NEGLIGIBLE, EvenWords, hypotenuse, sphere
-from service.distributions.structured import Identity, Orthogonal, Sparse
+from service.distributions.structured import Identity, Sparse
 from service.distributions.truncated import CutNormal
 from service.stream.dtypes import DType, widen
 from service.stream.words import WordSource
@@ -28,9 +30,9 @@ each_dtype = pytest.mark.parametrize("dtype", DType)
 each_narrow_dtype = pytest.mark.parametrize("dtype", NARROW)
 
 
-def drawn(law: Distribution, dtype: DType, count: int = MANY) -> NDArray[np.float64]:
+def drawn(distribution: Distribution, dtype: DType, count: int = MANY) -> NDArray[np.float64]:
     out = np.empty(count, dtype.storage)
-    law.fill(WordSource(5, "w"), range(count), dtype, out)
+    distribution.fill(WordSource(5, "w"), range(count), dtype, out)
     return widen(out, dtype).astype(np.float64)
 
 
@@ -68,7 +70,7 @@ def summed(below: Callable[[float], float], dtype: DType) -> tuple[float, float,
 
 
 SCALES: Final = (1.0, 0.02, 1e-3, 3e-4, 1e-5, 1e-6)
-CASES: Final[dict[str, tuple[Callable[[float], WordLaw], Callable[[float], Callable[[float], float]]]]] = {
+CASES: Final[dict[str, tuple[Callable[[float], Elementwise], Callable[[float], Callable[[float], float]]]]] = {
     "normal": (partial(Normal, 0.0), partial(normal_below, 0.0)),
     "normal beside zero": (lambda s: Normal(1.7 * s, s), lambda s: normal_below(1.7 * s, s)),
     "normal far from zero": (lambda s: Normal(0.3, s), lambda s: normal_below(float(np.float32(0.3)), s)),
@@ -83,21 +85,23 @@ CASES: Final[dict[str, tuple[Callable[[float], WordLaw], Callable[[float], Calla
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("scale", SCALES)
 @each_narrow_dtype
-def test_a_stored_law_has_the_moments_of_its_values_each_with_its_share(case: str, scale: float, dtype: DType) -> None:
-    law, below = (make(scale) for make in CASES[case])
-    assert isinstance(law, WordLaw)
-    assert not isinstance(below, WordLaw)
-    stored = law.stored(dtype)
+def test_a_stored_distribution_has_the_moments_of_its_values_each_with_its_share(
+    case: str, scale: float, dtype: DType
+) -> None:
+    distribution, below = (make(scale) for make in CASES[case])
+    assert isinstance(distribution, Elementwise)
+    assert not isinstance(below, Elementwise)
+    stored = distribution.stored(dtype)
 
     mean, std, zeros = summed(below, dtype)
 
-    assert stored.mean == pytest.approx(mean, rel=2e-4, abs=2e-4 * std + 1e-9 * law.std)
-    assert stored.std == pytest.approx(std, rel=2e-4, abs=1e-4 * law.std if stored.std == 0 else 0)
+    assert stored.mean == pytest.approx(mean, rel=2e-4, abs=2e-4 * std + 1e-9 * distribution.std)
+    assert stored.std == pytest.approx(std, rel=2e-4, abs=1e-4 * distribution.std if stored.std == 0 else 0)
     assert stored.lost == pytest.approx(zeros, rel=1e-3, abs=0.01)
     assert stored.nonzero == 1.0
 
 
-LAWS: Final[tuple[Distribution, ...]] = (
+DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     Normal(0.0, 1.0),
     Normal(6.0, 1.0),
     Normal(0.3, 4e-8),
@@ -113,8 +117,8 @@ LAWS: Final[tuple[Distribution, ...]] = (
     Constant(0.1),
     Constant(-1e-60),
     Sparse(3e-3, 3, (1 << 9, 1 << 9), 0),
-    Stacked((Constant(1.0), Normal(0.0, 1e-3), Uniform(-3.0, 0.0), Constant(0.0)), MANY // 4),
-    Joined(Normal(0.5, 0.2), Constant(-0.3), "w", "v", (1, 0), MANY // 4),
+    Blockwise((Constant(1.0), Normal(0.0, 1e-3), Uniform(-3.0, 0.0), Constant(0.0)), MANY // 4),
+    Concatenated(Normal(0.5, 0.2), Constant(-0.3), "w", "v", (1, 0), MANY // 4),
     Sum(Normal(0.3, 0.02), Normal(0.3, 0.02), "w", "v"),
     Sum(Uniform(-1.1e-3, 1.1e-3), Uniform(-1.1e-3, 1.1e-3), "w", "v"),
     Sum(Normal(6.0, 1.0), Constant(0.1), "w", "v"),
@@ -123,38 +127,40 @@ LAWS: Final[tuple[Distribution, ...]] = (
 )
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 @each_dtype
-def test_what_is_drawn_is_what_a_stored_law_promises(law: Distribution, dtype: DType) -> None:
+def test_what_is_drawn_is_what_a_stored_distribution_promises(distribution: Distribution, dtype: DType) -> None:
     # Five deviations of the mean, and of the standard deviation, which depends on the fourth moment.
-    values, stored = drawn(law, dtype), law.stored(dtype)
+    values, stored = drawn(distribution, dtype), distribution.stored(dtype)
     mean, std = float(values.mean()), float(values.std())
     if stored.std == 0:
         assert set(values.tolist()) == {stored.mean}
         return
     fourth = float(np.mean(((values - mean) / std) ** 4))
 
-    assert abs(mean - stored.mean) <= 5 * std / sqrt(MANY) + NEGLIGIBLE * law.std
+    assert abs(mean - stored.mean) <= 5 * std / sqrt(MANY) + NEGLIGIBLE * distribution.std
     assert std == pytest.approx(stored.std, rel=5 * sqrt((fourth - 1) / 4 / MANY) + 2 * NEGLIGIBLE)
     assert stored.min <= values.min() <= values.max() <= stored.max
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS if isinstance(law, WordLaw)], ids=str)
+@pytest.mark.parametrize(
+    "distribution", [distribution for distribution in DISTRIBUTIONS if isinstance(distribution, Elementwise)], ids=str
+)
 @each_dtype
-def test_the_ends_are_the_values_of_the_extreme_words(law: WordLaw, dtype: DType) -> None:
+def test_the_ends_are_the_values_of_the_extreme_words(distribution: Elementwise, dtype: DType) -> None:
     class Extremes(WordSource):
         def words(self, elements: Any, bits: int) -> Any:
             del elements
             return np.array([1 << (bits - 1), (1 << (bits - 1)) - 1], f"u{bits // 8}")
 
     out = np.empty(2, dtype.storage)
-    law.fill(Extremes(0, ""), range(2), dtype, out)
+    distribution.fill(Extremes(0, ""), range(2), dtype, out)
 
-    assert list(law.stored(dtype)[2:4]) == (widen(out, dtype).astype(np.float64) + 0.0).tolist()
+    assert list(distribution.stored(dtype)[2:4]) == (widen(out, dtype).astype(np.float64) + 0.0).tolist()
 
 
 @pytest.mark.parametrize(
-    ("law", "dtype", "low", "high"),
+    ("distribution", "dtype", "low", "high"),
     [
         (Uniform(-1.1, 1.1), DType.BF16, -1.1015625, 1.1015625),
         (Uniform(0.53, 0.86), DType.F32, float(np.float32(0.53)), float(np.float32(0.86))),
@@ -163,19 +169,19 @@ def test_the_ends_are_the_values_of_the_extreme_words(law: WordLaw, dtype: DType
     ],
     ids=str,
 )
-def test_rounding_may_pass_an_end(law: WordLaw, dtype: DType, low: float, high: float) -> None:
-    stored = law.stored(dtype)
+def test_rounding_may_pass_an_end(distribution: Elementwise, dtype: DType, low: float, high: float) -> None:
+    stored = distribution.stored(dtype)
 
     assert (stored.min, stored.max) == (low, high)
-    assert {low, high} <= set(drawn(law, dtype, 1 << 16).tolist()) or dtype is DType.F32
+    assert {low, high} <= set(drawn(distribution, dtype, 1 << 16).tolist()) or dtype is DType.F32
 
 
-@pytest.mark.parametrize("law", [Normal(0.0, 0.02), Uniform(-0.1, 0.1), TruncatedNormal(0.0, 0.02)], ids=str)
-def test_rounding_in_fine_steps_leaves_the_numbers_of_the_law(law: WordLaw) -> None:
+@pytest.mark.parametrize("distribution", [Normal(0.0, 0.02), Uniform(-0.1, 0.1), TruncatedNormal(0.0, 0.02)], ids=str)
+def test_rounding_in_fine_steps_leaves_the_numbers_of_the_distribution(distribution: Elementwise) -> None:
     for dtype in (DType.F64, DType.F32, DType.BF16):
-        stored = law.stored(dtype)
+        stored = distribution.stored(dtype)
 
-        assert (stored.mean, stored.std, stored.lost) == (0.0, law.std, 0.0)
+        assert (stored.mean, stored.std, stored.lost) == (0.0, distribution.std, 0.0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -193,9 +199,9 @@ def test_what_is_not_counted_is_negligible(std: float, far: float, dtype: DType)
 
 @each_dtype
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_symmetric_law_stays_symmetric(scale: float, dtype: DType) -> None:
-    for law in (Normal(0.0, scale), Uniform(-scale, scale), CutNormal(0.0, scale, -1.0, 1.0)):
-        stored = law.stored(dtype)
+def test_a_symmetric_distribution_stays_symmetric(scale: float, dtype: DType) -> None:
+    for distribution in (Normal(0.0, scale), Uniform(-scale, scale), CutNormal(0.0, scale, -1.0, 1.0)):
+        stored = distribution.stored(dtype)
 
         assert stored.mean == 0.0
         assert stored.min == -stored.max
@@ -204,18 +210,18 @@ def test_a_symmetric_law_stays_symmetric(scale: float, dtype: DType) -> None:
 @each_dtype
 def test_what_rounds_to_zero_is_lost(dtype: DType) -> None:
     dead = Normal(0.0, 1e-320)
-    for law in (dead, Constant(5e-324), Sum(dead, dead, "w", "v")) if dtype is not DType.F64 else ():
-        assert law.stored(dtype) == (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+    for distribution in (dead, Constant(5e-324), Sum(dead, dead, "w", "v")) if dtype is not DType.F64 else ():
+        assert distribution.stored(dtype) == (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
     assert Constant(0.0).stored(dtype) == (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def test_zeros_of_the_law_itself_are_not_lost() -> None:
-    for law in (
+def test_zeros_of_the_distribution_itself_are_not_lost() -> None:
+    for distribution in (
         Identity(1.0, (8, 8), (0, 1)),
         Sparse(1.0, 6, (8, 8), 0),
         Orthogonal(1.0, (8, 8, 3), (), (0,), ((2, 1),)),
     ):
-        stored = law.stored(DType.F32)
+        stored = distribution.stored(DType.F32)
         assert 0 < stored.nonzero < 0.5
         assert stored.lost == 0
     for lost in (Identity(1e-9, (8, 8), (0, 1)), Sparse(1e-12, 6, (8, 8), 0)):
@@ -227,28 +233,28 @@ def test_zeros_of_the_law_itself_are_not_lost() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 8), (8, 8)])
 @each_dtype
 def test_an_identity_has_its_value_as_it_is_stored(shape: tuple[int, int], dtype: DType) -> None:
-    law = Identity(0.3, shape, (0, 1))
-    values = drawn(law, dtype, law.shape[0] * law.shape[1])
+    distribution = Identity(0.3, shape, (0, 1))
+    values = drawn(distribution, dtype, distribution.shape[0] * distribution.shape[1])
 
-    stored = law.stored(dtype)
+    stored = distribution.stored(dtype)
 
     assert stored.mean == pytest.approx(values.mean(), rel=1e-15)
     assert stored.std == pytest.approx(values.std(), rel=1e-15)
     assert (stored.min, stored.max) == (values.min(), values.max())
 
 
-def test_a_sparse_law_without_values_is_zero() -> None:
+def test_a_sparse_distribution_without_values_is_zero() -> None:
     assert Sparse(1.0, 8, (8, 8), 0).stored(DType.F32)[:4] == (0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 8, 64])
 @pytest.mark.parametrize("gain", [1.0, 3e-2, 3e-3])
 @each_narrow_dtype
-def test_an_orthogonal_law_has_the_moments_of_what_is_drawn(size: int, gain: float, dtype: DType) -> None:
-    # The elements of a matrix depend on each other; a stack of many has the law's own moments all the same.
+def test_an_orthogonal_distribution_has_the_moments_of_what_is_drawn(size: int, gain: float, dtype: DType) -> None:
+    # The elements of a matrix depend on each other; a stack of many has the distribution's own moments all the same.
     matrices = (1 << 16) // size**2
-    law = Orthogonal(gain, (matrices, size, size), (0,), (1,))
-    values, stored = drawn(law, dtype, matrices * size * size), law.stored(dtype)
+    distribution = Orthogonal(gain, (matrices, size, size), (0,), (1,))
+    values, stored = drawn(distribution, dtype, matrices * size * size), distribution.stored(dtype)
 
     fourth = float(np.mean(values**4)) / max(float(values.std()) ** 4, 1e-300)
     assert values.std() == pytest.approx(stored.std, rel=5 * sqrt(fourth / values.size), abs=1e-3 * gain / sqrt(size))
@@ -272,13 +278,15 @@ def test_a_coordinate_on_the_sphere_in_three_dimensions_is_uniform() -> None:
     assert sphere(3).below(ends)[0] == pytest.approx((ends + 1) / 2, abs=1e-6)
 
 
-@pytest.mark.parametrize("law", [Normal(0.0, 1.0), TruncatedNormal(0.0, 1.0), CutNormal(0.0, 1.0, 2.0, inf)], ids=str)
-def test_the_shares_of_a_standard_law_are_those_of_the_normal(law: WordLaw) -> None:
-    low, high = {Normal: (-inf, inf), TruncatedNormal: (-2.0, 2.0), CutNormal: (2.0, inf)}[type(law)]
+@pytest.mark.parametrize(
+    "distribution", [Normal(0.0, 1.0), TruncatedNormal(0.0, 1.0), CutNormal(0.0, 1.0, 2.0, inf)], ids=str
+)
+def test_the_shares_of_a_standard_distribution_are_those_of_the_normal(distribution: Elementwise) -> None:
+    low, high = {Normal: (-inf, inf), TruncatedNormal: (-2.0, 2.0), CutNormal: (2.0, inf)}[type(distribution)]
     z = np.linspace(max(low, -6), min(high, 6), 201)
-    mean = law.mean
+    mean = distribution.mean
 
-    share = law._shares().below(z - mean)[0]
+    share = distribution._tabulated().below(z - mean)[0]
 
     true = np.array(list(map(normal_below(0.0, 1.0, low, high), z)))
     assert share == pytest.approx(true, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Structured laws: orthogonal matrices are orthogonal and Haar-distributed, identities pass on, zeros are counted."""
+"""Structured distributions: orthogonal matrices are Haar-distributed, identities pass inputs on, zeros are counted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.distributions import structured
-from service.distributions.cache import Kept
+from service.distributions import orthogonal
 from service.distributions.structured import Sparse
 from service.stream.dtypes import DType
 from service.stream.words import MOST_WORDS, WordSource
 from tests.distributions import structures
+from tests.distributions.caches import use_cache
 from tests.plan.planned import Layer, planned, stored, tensor, values
 
 Array = NDArray[np.float64]
@@ -253,8 +253,8 @@ def test_the_gain_multiplies_each_element_once(gain: float | str, factor: float)
 @pytest.mark.parametrize("subject", [tensor("clamped", (2, 2)), tensor("clamped", (2, 2, 3))], ids=str)
 def test_an_element_that_rounding_puts_beyond_1_is_1(subject: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     beyond = np.array([[[nextafter(1, 2), 0.0], [0.0, -nextafter(1, 2)]]])
-    monkeypatch.setattr(structured, "orthogonal_factor", lambda _: beyond.copy())
-    monkeypatch.setattr(structured, "kept", Kept())
+    monkeypatch.setattr(orthogonal, "orthogonal_factor", lambda _: beyond.copy())
+    use_cache(monkeypatch)
     kind = "orthogonal" if len(subject["shape"]) == 2 else "delta_orthogonal"
 
     w = weight(subject, {"type": kind, "gain": 3})
@@ -685,8 +685,8 @@ def test_the_bytes_are_the_same_however_many_matrices_are_drawn_and_kept_togethe
     for framework in ("torch", "keras"):
         usual = weights(case.layer, initializer, framework=framework)
         with monkeypatch.context() as patch:
-            patch.setattr(structured, "kept", Kept())
-            patch.setattr(structured, "TOGETHER", together)
+            use_cache(patch)
+            patch.setattr(orthogonal, "TOGETHER", together)
             parts = weights(case.layer, initializer, framework=framework)
 
         assert {name: w.tobytes() for name, w in parts.items()} == {name: w.tobytes() for name, w in usual.items()}

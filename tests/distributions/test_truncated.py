@@ -1,4 +1,4 @@
-"""The law of a cut normal: what it promises, how far it reaches, and that any part of a draw is part of the whole."""
+"""Cut normals: what they promise, how far they reach, and that any part of a draw is part of the whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.stream.dtypes import DType, narrow, widen
 from service.stream.words import MOST_WORDS, WordSource
 
 SOURCE: Final = WordSource(11, "block.0.weight")
-LAWS: Final = (
+DISTRIBUTIONS: Final = (
     CutNormal(0.0, 0.02, -2.5, 2.5),
     CutNormal(0.5, 2.0, -3.0, 1.0),
     CutNormal(0.0, 1.0, 0.0, inf),
@@ -32,48 +32,52 @@ LAWS: Final = (
     CutNormal(0.0, 1.0, -inf, inf),
 )
 COUNT: Final = 1 << 15
-# One false alarm in ten million draws of a right law for each number looked at; the draws here are always the same.
+# One false alarm in ten million draws of a right distribution for each number; the draws are always the same.
 KOLMOGOROV: Final = 2.90  # 2 exp(-2 . 2.90^2) = 1e-7
 DEVIATIONS: Final = 5.33  # two-sided, of a normal
 
 each_dtype = pytest.mark.parametrize("dtype", DType)
 some_dtypes = pytest.mark.parametrize("dtype", [DType.F64, DType.F32, DType.BF16])
-each_law = pytest.mark.parametrize("law", LAWS, ids=str)
+each_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 quick = settings(max_examples=15, deadline=None)
 
 
-def drawn(law: CutNormal, elements: range | NDArray[np.int64], dtype: DType) -> NDArray[Any]:
+def drawn(distribution: CutNormal, elements: range | NDArray[np.int64], dtype: DType) -> NDArray[Any]:
     out = np.empty(len(elements), dtype.storage)
-    law.fill(SOURCE, elements, dtype, out)
+    distribution.fill(SOURCE, elements, dtype, out)
     return out
 
 
-def values_of(law: CutNormal, dtype: DType, count: int = COUNT) -> NDArray[np.float64]:
-    return widen(drawn(law, range(count), dtype), dtype).astype(np.float64)
+def values_of(distribution: CutNormal, dtype: DType, count: int = COUNT) -> NDArray[np.float64]:
+    return widen(drawn(distribution, range(count), dtype), dtype).astype(np.float64)
 
 
-def share_below(law: CutNormal, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def share_below(distribution: CutNormal, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The probability below each value, from the upper tail of libm, or from its mirror image."""
-    z = (values - law.location) / law.std_before
-    sign, low, high = (-1, -law.high, -law.low) if law.high <= 0 else (1, law.low, law.high)
+    z = (values - distribution.location) / distribution.std_before
+    sign, low, high = (
+        (-1, -distribution.high, -distribution.low)
+        if distribution.high <= 0
+        else (1, distribution.low, distribution.high)
+    )
     beyond, beyond_low, beyond_high = (np.array([erfc(t / sqrt(2)) for t in ts]) for ts in (sign * z, [low], [high]))
     above: NDArray[np.float64] = (beyond - beyond_high) / (beyond_low - beyond_high)
     return 1 - above if sign > 0 else above
 
 
-@each_law
+@each_distribution
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
-def test_drawn_values_follow_the_law(law: CutNormal, dtype: DType) -> None:
-    shares = np.sort(share_below(law, values_of(law, dtype)))
+def test_drawn_values_follow_the_distribution(distribution: CutNormal, dtype: DType) -> None:
+    shares = np.sort(share_below(distribution, values_of(distribution, dtype)))
 
     steps = np.arange(COUNT + 1) / COUNT
     distance = max((steps[1:] - shares).max(), (shares - steps[:-1]).max())
     assert distance * sqrt(COUNT) < KOLMOGOROV
 
 
-@each_law
-def test_drawn_values_have_the_promised_moments(law: CutNormal) -> None:
-    deviations = (values_of(law, DType.F64) - law.mean) / law.std
+@each_distribution
+def test_drawn_values_have_the_promised_moments(distribution: CutNormal) -> None:
+    deviations = (values_of(distribution, DType.F64) - distribution.mean) / distribution.std
 
     squares = deviations**2
     assert abs(deviations.mean()) * sqrt(COUNT) < DEVIATIONS
@@ -81,7 +85,7 @@ def test_drawn_values_have_the_promised_moments(law: CutNormal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "mean", "std"),
+    ("distribution", "mean", "std"),
     [
         (CutNormal(1.0, 2.0, -2.0, 2.0), 1.0, 2 * 0.8796256610342398),
         (CutNormal(1.0, 2.0, -inf, inf), 1.0, 2.0),
@@ -91,38 +95,40 @@ def test_drawn_values_have_the_promised_moments(law: CutNormal) -> None:
     ],
     ids=str,
 )
-def test_laws_promise_their_mean_and_deviation_after_the_cut(law: CutNormal, mean: float, std: float) -> None:
-    assert law.mean == pytest.approx(mean, rel=1e-15, abs=0)
-    assert law.std == pytest.approx(std, rel=1e-12, abs=0)
+def test_distributions_promise_their_mean_and_deviation_after_the_cut(
+    distribution: CutNormal, mean: float, std: float
+) -> None:
+    assert distribution.mean == pytest.approx(mean, rel=1e-15, abs=0)
+    assert distribution.std == pytest.approx(std, rel=1e-12, abs=0)
 
 
-@each_law
+@each_distribution
 @each_dtype
-def test_no_value_passes_the_reach(law: CutNormal, dtype: DType) -> None:
-    ends = np.array(law.reach(dtype)).astype(dtype.precision.floating)
+def test_no_value_passes_the_reach(distribution: CutNormal, dtype: DType) -> None:
+    ends = np.array(distribution.support(dtype)).astype(dtype.precision.floating)
     low, high = widen(narrow(ends, dtype, np.empty(2, dtype.storage)), dtype)
 
-    values = widen(drawn(law, range(COUNT), dtype), dtype)
+    values = widen(drawn(distribution, range(COUNT), dtype), dtype)
 
     assert low <= values.min()
     assert values.max() <= high
 
 
 def test_finite_ends_are_the_reach() -> None:
-    assert CutNormal(0.5, 2.0, -3.0, 1.0).reach(DType.F16) == (-5.5, 2.5)
+    assert CutNormal(0.5, 2.0, -3.0, 1.0).support(DType.F16) == (-5.5, 2.5)
 
 
 @each_dtype
 def test_an_infinite_end_reaches_as_far_as_the_extreme_word(dtype: DType) -> None:
-    least, greatest = CutNormal(0.0, 1.0, -inf, inf).reach(dtype)
+    least, greatest = CutNormal(0.0, 1.0, -inf, inf).support(dtype)
 
     assert least == -greatest
     assert greatest == pytest.approx(9.0044 if dtype is DType.F64 else 6.338, abs=1e-3)
-    assert CutNormal(1.0, 2.0, -1.0, inf).reach(dtype)[0] == -1.0
+    assert CutNormal(1.0, 2.0, -1.0, inf).support(dtype)[0] == -1.0
 
 
 @each_dtype
-def test_a_law_fits_as_far_as_its_ends_do(dtype: DType) -> None:
+def test_a_distribution_fits_as_far_as_its_ends_do(dtype: DType) -> None:
     for low, high in ((-2.5, 1.0), (-1.0, 2.5)):
         assert CutNormal(0.0, dtype.largest / 2.5 * (1 - 1e-6), low, high).fits(dtype)
         assert not CutNormal(0.0, dtype.largest / 2.5 * (1 + 0.1), low, high).fits(dtype)
@@ -131,13 +137,13 @@ def test_a_law_fits_as_far_as_its_ends_do(dtype: DType) -> None:
     assert not CutNormal(0.0, dtype.largest, 20.0, inf).fits(dtype)
 
 
-@each_law
+@each_distribution
 @each_dtype
-def test_what_a_law_promises_is_finite(law: CutNormal, dtype: DType) -> None:
-    assert law.fits(dtype)
-    assert all(isfinite(number) for number in (law.mean, law.std, *law.reach(dtype)))
-    assert law.reach(dtype)[0] < law.mean < law.reach(dtype)[1]
-    assert 0 < law.std <= law.std_before
+def test_what_a_distribution_promises_is_finite(distribution: CutNormal, dtype: DType) -> None:
+    assert distribution.fits(dtype)
+    assert all(isfinite(number) for number in (distribution.mean, distribution.std, *distribution.support(dtype)))
+    assert distribution.support(dtype)[0] < distribution.mean < distribution.support(dtype)[1]
+    assert 0 < distribution.std <= distribution.std_before
 
 
 def test_the_scalars_are_json_with_null_for_an_infinite_end() -> None:
@@ -154,61 +160,65 @@ def test_cuts_that_leave_nothing_are_refused(low: float, high: float) -> None:
         CutNormal(0.0, 1.0, low, high)
 
 
-@each_law
+@each_distribution
 @some_dtypes
 @quick
 @given(start=st.integers(0, 1 << 40), cuts=st.lists(st.integers(0, 300), max_size=8))
-def test_any_partition_of_a_draw_is_the_draw(law: CutNormal, dtype: DType, start: int, cuts: list[int]) -> None:
-    whole = drawn(law, range(start, start + 300), dtype)
+def test_any_partition_of_a_draw_is_the_draw(
+    distribution: CutNormal, dtype: DType, start: int, cuts: list[int]
+) -> None:
+    whole = drawn(distribution, range(start, start + 300), dtype)
 
-    parts = [drawn(law, range(start + a, start + b), dtype) for a, b in pairwise([0, *sorted(cuts), 300])]
+    parts = [drawn(distribution, range(start + a, start + b), dtype) for a, b in pairwise([0, *sorted(cuts), 300])]
 
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-@each_law
+@each_distribution
 @some_dtypes
 @quick
 @given(start=st.integers(0, 1 << 40), picked=st.lists(st.integers(0, 299), max_size=100))
-def test_any_elements_are_picked_from_the_whole(law: CutNormal, dtype: DType, start: int, picked: list[int]) -> None:
-    whole = drawn(law, range(start, start + 300), dtype)
+def test_any_elements_are_picked_from_the_whole(
+    distribution: CutNormal, dtype: DType, start: int, picked: list[int]
+) -> None:
+    whole = drawn(distribution, range(start, start + 300), dtype)
     places = np.array(picked, np.int64)
 
-    assert drawn(law, start + places, dtype).tobytes() == whole[places].tobytes()
+    assert drawn(distribution, start + places, dtype).tobytes() == whole[places].tobytes()
 
 
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
 def test_a_draw_longer_than_one_call_for_words_is_its_parts(dtype: DType) -> None:
-    law, count = CutNormal(0.0, 1.0, -1.0, inf), MOST_WORDS + 3
-    whole = drawn(law, range(count), dtype)
+    distribution, count = CutNormal(0.0, 1.0, -1.0, inf), MOST_WORDS + 3
+    whole = drawn(distribution, range(count), dtype)
 
-    parts = [drawn(law, range(a, b), dtype) for a, b in pairwise([0, MOST_WORDS - 1, count])]
+    parts = [drawn(distribution, range(a, b), dtype) for a, b in pairwise([0, MOST_WORDS - 1, count])]
 
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-@each_law
-def test_a_narrow_draw_is_the_rounded_binary32_draw(law: CutNormal) -> None:
-    wide = drawn(law, range(5000), DType.F32)
+@each_distribution
+def test_a_narrow_draw_is_the_rounded_binary32_draw(distribution: CutNormal) -> None:
+    wide = drawn(distribution, range(5000), DType.F32)
 
     for dtype in (DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2):
         rounded = narrow(wide, dtype, np.empty(5000, dtype.storage))
-        assert drawn(law, range(5000), dtype).tobytes() == rounded.tobytes()
+        assert drawn(distribution, range(5000), dtype).tobytes() == rounded.tobytes()
 
 
-@each_law
-def test_a_binary64_draw_refines_the_binary32_draw(law: CutNormal) -> None:
+@each_distribution
+def test_a_binary64_draw_refines_the_binary32_draw(distribution: CutNormal) -> None:
     """Fractions differ by less than 2^-32, so shares by half of that; and rounding moves a value by half a place."""
-    coarse, fine = (values_of(law, dtype) for dtype in (DType.F32, DType.F64))
+    coarse, fine = (values_of(distribution, dtype) for dtype in (DType.F32, DType.F64))
     place = np.spacing(np.abs(coarse).astype(np.float32)).astype(np.float64)
 
-    rounding = share_below(law, coarse + place) - share_below(law, coarse - place)
-    apart = np.abs(share_below(law, fine) - share_below(law, coarse))
+    rounding = share_below(distribution, coarse + place) - share_below(distribution, coarse - place)
+    apart = np.abs(share_below(distribution, fine) - share_below(distribution, coarse))
     assert (apart < 2.0**-33 + rounding + 1e-12).all()
 
 
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
-def test_every_law_shows_the_same_pattern(dtype: DType) -> None:
+def test_every_distribution_shows_the_same_pattern(dtype: DType) -> None:
     """A wide cut differs from no cut, and a cut at two sigmas from the contract's, by roundings alone."""
     normal, truncated = (np.empty(COUNT, dtype.storage) for _ in range(2))
     Normal(0.5, 2.0).fill(SOURCE, range(COUNT), dtype, normal)
@@ -219,11 +229,11 @@ def test_every_law_shows_the_same_pattern(dtype: DType) -> None:
     np.testing.assert_allclose(values_of(CutNormal(0.5, 2.0, -2.0, 2.0), dtype), truncated, atol=allowed)
 
 
-def test_the_mirrored_law_has_the_mirrored_promises() -> None:
-    law, mirrored = CutNormal(0.5, 2.0, -3.0, inf), CutNormal(-0.5, 2.0, -inf, 3.0)
+def test_the_mirrored_distribution_has_the_mirrored_promises() -> None:
+    distribution, mirrored = CutNormal(0.5, 2.0, -3.0, inf), CutNormal(-0.5, 2.0, -inf, 3.0)
 
-    assert (mirrored.mean, mirrored.std) == (-law.mean, law.std)
-    assert mirrored.reach(DType.F32) == tuple(-end for end in reversed(law.reach(DType.F32)))
+    assert (mirrored.mean, mirrored.std) == (-distribution.mean, distribution.std)
+    assert mirrored.support(DType.F32) == tuple(-end for end in reversed(distribution.support(DType.F32)))
 
 
 GOLDEN: Final = {
@@ -239,7 +249,7 @@ GOLDEN: Final = {
 @each_dtype
 def test_draws_have_the_bytes_that_they_always_had(dtype: DType) -> None:
     digest = sha256()
-    for law in LAWS:
-        digest.update(drawn(law, range(1000, 1000 + COUNT), dtype).tobytes())
+    for distribution in DISTRIBUTIONS:
+        digest.update(drawn(distribution, range(1000, 1000 + COUNT), dtype).tobytes())
 
     assert digest.hexdigest() == GOLDEN[dtype]

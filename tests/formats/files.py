@@ -46,7 +46,7 @@ def layer(kind: str, name: str, **fields: Any) -> Layer:
 
 
 RANDOM: Final = {"type": "normal", "mean": 0.25, "std": 0.5}
-# Every law that is not of one word an element, and every way in which Keras' tensor may lie in PyTorch's.
+# Every distribution that is not of one word an element, and every way in which Keras' tensor may lie in PyTorch's.
 STRUCTURED: Final[tuple[Layer, ...]] = (
     layer("conv2d", "c", in_channels=4, out_channels=6, kernel_size=[3, 2], groups=2, initializer="orthogonal"),
     layer("conv_transpose1d", "t", in_channels=4, out_channels=6, kernel_size=3, initializer="orthogonal"),

@@ -1,27 +1,26 @@
 """The text behind an ETag: the words of the first release, whatever classes and fields are called today.
 
-That it is still the same text for every law and arrangement, the golden files show.
+That it is still the same text for every distribution and rearrangement, the golden files show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any, Final
 
 import pytest
 
+from service.distributions import DISTRIBUTIONS
 from service.formats import etags
 from service.formats.etags import etag
-from service.formats.laws import LAWS
 from service.plan import Parameter, Plan
-from service.plan.rearrangement import Arrangement
+from service.plan.rearrangement import Rearrangement
 from tests.formats.files import STRUCTURED
 from tests.plan.planned import linear, planned, repeat
 
 HEADER: Final = b"header"
-KINDS: Final[tuple[type[Any], ...]] = (*LAWS, Arrangement)
+KINDS: Final[tuple[type[Any], ...]] = (*DISTRIBUTIONS, Rearrangement)
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
@@ -37,15 +36,6 @@ def called(kind: type[Any], name: str) -> Iterator[None]:
         yield
     finally:
         kind.__name__, kind.__qualname__ = before
-
-
-@each_kind
-def test_every_law_has_its_words_and_none_of_its_members_is_left_out(kind: type[Any]) -> None:
-    assert len(etags._WORDS[kind].names) == len(fields(kind))
-
-
-def test_no_words_are_of_what_is_no_law() -> None:
-    assert set(etags._WORDS) == set(KINDS)
 
 
 @each_kind

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from service.analysis.statistics import expected_as_stored
+from service.distributions.members import read_distribution
 from service.errors import LimitExceeded
 from service.formats.json import (
     Encoding,
@@ -18,7 +19,6 @@ from service.formats.json import (
     statistics_json,
     weights_json,
 )
-from service.formats.laws import read_law
 from service.formats.safetensors import SafetensorsFile, StatisticsOption
 from service.limits import Limits
 from service.plan import Plan
@@ -30,7 +30,7 @@ from tests.plan.planned import Layer, planned, stored, tensor, values
 
 each_framework = pytest.mark.parametrize("framework", ["torch", "keras"])
 PLANS: Final = {name: planned(*MIXED, framework=name) for name in ("torch", "keras")}
-LAWS: Final[tuple[Layer | str, ...]] = (
+DISTRIBUTIONS: Final[tuple[Layer | str, ...]] = (
     {"type": "uniform", "low": -1e-30, "high": 1e-30},
     {"type": "normal", "std": 1e-44},
     {"type": "truncated_normal", "mean": 1e6, "std": 0.01},
@@ -61,10 +61,10 @@ def test_json_numbers_read_back_to_the_same_bits(framework: str) -> None:
         assert read.tobytes() == widen(stored(each), dtype).tobytes()
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 @pytest.mark.parametrize("dtype", ["F64", "F32"])
-def test_json_numbers_of_any_size_read_back_to_the_same_bits(law: Layer | str, dtype: str) -> None:
-    plan = planned(tensor("w", (500,), law, dtype=dtype))
+def test_json_numbers_of_any_size_read_back_to_the_same_bits(distribution: Layer | str, dtype: str) -> None:
+    plan = planned(tensor("w", (500,), distribution, dtype=dtype))
 
     [entry] = weights(plan)["tensors"]
 
@@ -163,14 +163,14 @@ def test_a_plan_says_what_the_file_would_be(framework: str) -> None:
         assert (entry["canonical_name"], entry["elements"]) == (each.canonical_name, each.elements)
 
 
-def test_a_plan_describes_the_law_of_every_tensor() -> None:
-    laws = (
+def test_a_plan_describes_the_distribution_of_every_tensor() -> None:
+    distributions = (
         "xavier_uniform",
         "xavier_normal",
         "variance_scaling",
         {"type": "constant", "value": 2},
     )
-    plan = planned(*(tensor(f"{number}", (6, 6), law) for number, law in enumerate(laws)))
+    plan = planned(*(tensor(f"{number}", (6, 6), distribution) for number, distribution in enumerate(distributions)))
 
     tensors = read(plan_json(SafetensorsFile(plan)))["tensors"]
 
@@ -185,14 +185,16 @@ def test_a_plan_describes_the_law_of_every_tensor() -> None:
 
 @each_framework
 @pytest.mark.parametrize("fans", ["exact", "torch", "keras"])
-def test_a_plan_of_structured_laws_describes_each_so_that_it_can_be_made_again(framework: str, fans: str) -> None:
+def test_a_plan_of_structured_distributions_describes_each_so_that_it_can_be_made_again(
+    framework: str, fans: str
+) -> None:
     plan = planned(*STRUCTURED, framework=framework, fans=fans)
 
     document = as_json(read(plan_json(SafetensorsFile(plan))))
 
     PlanAnswer.model_validate(document)
     for entry, each in zip(document["tensors"], plan.tensors, strict=True):
-        assert read_law(entry["distribution"]) == each.distribution
+        assert read_distribution(entry["distribution"]) == each.distribution
         assert entry["expected"] == expected_as_stored(each)._asdict()
         fans_of_rules = {
             rule: counted and (counted["fan_in"], counted["fan_out"]) for rule, counted in entry["fans"].items()
@@ -245,7 +247,7 @@ def test_a_plan_says_what_is_drawn_whole_in_parts_and_cut() -> None:
 
 
 @each_framework
-def test_json_weights_of_structured_laws_are_those_of_the_file(framework: str) -> None:
+def test_json_weights_of_structured_distributions_are_those_of_the_file(framework: str) -> None:
     plan = planned(*STRUCTURED, framework=framework)
 
     document = weights(plan, "measured")

@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from service.analysis.statistics import expected
 from service.errors import InvalidSpec, LimitExceeded, Refused
 from service.formats import safetensors as under_test
-from service.formats.laws import law_document
 from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile, StatisticsOption
 from service.limits import Limits
 from service.plan import make_plan
-from service.plan.resolve import law_of
+from service.plan.resolve import distribution_of
 from service.schema.parsing import read_spec
 from service.stream.dtypes import DType, widen
 from tests.formats.files import (
@@ -287,17 +286,17 @@ ELEMENTWISE: Final = {"uniform", "normal", "truncated_normal", "cut_normal", "co
 
 @each_framework
 @pytest.mark.parametrize("fans", ["exact", "torch", "keras"])
-def test_the_metadata_has_the_law_where_initializer_and_fans_do_not_say_it(framework: str, fans: str) -> None:
+def test_the_metadata_has_the_distribution_where_initializer_and_fans_do_not_say_it(framework: str, fans: str) -> None:
     plan = planned(*STRUCTURED, framework=framework, fans=fans)
     tensors = metadata_of(SafetensorsFile(plan).header)["tensors"]
 
     for each in plan.tensors:
-        document = json.loads(rfc8785.dumps(law_document(each.distribution)))
+        document = json.loads(rfc8785.dumps(each.distribution.document))
         described = tensors[each.name]
         assert described.get("distribution", document) == document
         if "distribution" not in described:
             assert document["type"] in ELEMENTWISE
-            assert law_of(each.parameter.initializer, each.parameter.fans) == each.distribution
+            assert distribution_of(each.parameter.initializer, each.parameter.fans) == each.distribution
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
@@ -315,8 +314,8 @@ def test_the_metadata_has_an_arrangement_where_an_order_of_axes_is_not_enough(fr
             canonical = canonical.transpose(described["permutation"])
         if each.name not in arranged:
             assert each.shape == canonical.shape
-            if each.parameter.arrangement:
-                indices = each.parameter.arrangement.indices(0, each.elements)
+            if each.parameter.rearrangement:
+                indices = each.parameter.rearrangement.indices(0, each.elements)
                 np.testing.assert_array_equal(indices, canonical.reshape(-1))
     assert arranged if framework == "keras" else not arranged
 
@@ -355,7 +354,7 @@ def test_the_metadata_says_how_a_tensor_lies_in_the_canonical_one() -> None:
 
 @each_option
 @each_framework
-def test_a_file_of_structured_laws_is_the_reference_writers_and_any_range_of_it_is_its_own(
+def test_a_file_of_structured_distributions_is_the_reference_writers_and_any_range_of_it_is_its_own(
     statistics: StatisticsOption, framework: str
 ) -> None:
     file = file_of(planned(*STRUCTURED, framework=framework), statistics)
@@ -368,7 +367,7 @@ def test_a_file_of_structured_laws_is_the_reference_writers_and_any_range_of_it_
 
 
 @each_framework
-def test_a_file_of_structured_laws_has_its_length_and_etag_before_it_is_measured(framework: str) -> None:
+def test_a_file_of_structured_distributions_has_its_length_and_etag_before_it_is_measured(framework: str) -> None:
     plan = planned(*STRUCTURED, framework=framework)
     before = SafetensorsFile(plan, "measured")
 
@@ -384,7 +383,7 @@ def test_without_statistics_there_are_none() -> None:
 
 
 @each_framework
-def test_expected_statistics_are_the_laws_own(framework: str) -> None:
+def test_expected_statistics_are_the_distributions_own(framework: str) -> None:
     tensors = metadata_of(BYTES["expected", framework])["tensors"]
 
     for each in FILES["expected", framework].plan.tensors:
@@ -528,7 +527,7 @@ def test_the_etag_is_the_same_for_the_same_specification(same: dict[str, Any]) -
     ],
     ids=str,
 )
-def test_the_etag_changes_with_a_structured_law(initializer: Any, other: Any) -> None:
+def test_the_etag_changes_with_a_structured_distribution(initializer: Any, other: Any) -> None:
     subject = layer("conv2d", "c", in_channels=4, out_channels=6, kernel_size=[4, 3], groups=2)
 
     etags = {
@@ -631,7 +630,7 @@ def test_a_deviation_far_below_the_dtype_is_measured_as_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "wrong"),
+    ("distribution", "wrong"),
     [
         ({"type": "normal", "mean": 5.1, "std": 1e-189}, True),
         ({"type": "normal", "mean": 1.3e-9, "std": 1e-11}, True),
@@ -642,9 +641,9 @@ def test_a_deviation_far_below_the_dtype_is_measured_as_a_number() -> None:
     ids=str,
 )
 def test_a_file_whose_measured_numbers_were_wrong_has_another_etag(
-    monkeypatch: pytest.MonkeyPatch, law: Any, wrong: bool
+    monkeypatch: pytest.MonkeyPatch, distribution: Any, wrong: bool
 ) -> None:
-    plan = planned(tensor("w", (3, 5), law, dtype="F16"))
+    plan = planned(tensor("w", (3, 5), distribution, dtype="F16"))
     now = {option: file_of(plan, option).etag for option in OPTIONS}
 
     monkeypatch.setattr(under_test, "misstated", lambda _: False)

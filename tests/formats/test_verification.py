@@ -291,7 +291,7 @@ def test_a_tensor_described_by_nonsense_is_an_invalid_file(path: Path, field: st
         differences(path)
 
 
-# Structured laws, and the arrangements of Keras.
+# Structured distributions, and the rearrangements of Keras.
 
 STRUCTURED_FILES: Final = {framework: file_of(planned(*STRUCTURED, framework=framework)) for framework in FILES}
 STRUCTURED_BYTES: Final = {framework: whole(file) for framework, file in STRUCTURED_FILES.items()}
@@ -300,7 +300,7 @@ STRUCTURED_BYTES: Final = {framework: whole(file) for framework, file in STRUCTU
 @each_framework
 @pytest.mark.parametrize("fans", ["exact", "torch", "keras"])
 @pytest.mark.parametrize("statistics", OPTIONS)
-def test_a_file_of_structured_laws_is_what_its_metadata_and_its_specification_say(
+def test_a_file_of_structured_distributions_is_what_its_metadata_and_its_specification_say(
     path: Path, statistics: StatisticsOption, framework: str, fans: str
 ) -> None:
     file = file_of(planned(*STRUCTURED, framework=framework, fans=fans, prefix="m."), statistics)
@@ -311,7 +311,7 @@ def test_a_file_of_structured_laws_is_what_its_metadata_and_its_specification_sa
 
 
 @each_framework
-def test_the_metadata_makes_the_laws_and_arrangements_of_the_plan_again(path: Path, framework: str) -> None:
+def test_the_metadata_makes_the_distributions_and_arrangements_of_the_plan_again(path: Path, framework: str) -> None:
     path.write_bytes(STRUCTURED_BYTES[framework])
     file = STRUCTURED_FILES[framework]
 
@@ -322,7 +322,7 @@ def test_the_metadata_makes_the_laws_and_arrangements_of_the_plan_again(path: Pa
         assert again.distribution == each.distribution
         assert again.shape == each.shape
         assert again.canonical_name == each.canonical_name
-        assert again.parameter.arrangement == each.parameter.arrangement
+        assert again.parameter.rearrangement == each.parameter.rearrangement
 
 
 @each_framework
@@ -379,7 +379,7 @@ def among(kind: str, field: str, changes: list[dict[str, Any]]) -> list[tuple[st
 
 
 NONSENSE: Final[list[tuple[str, str, dict[str, Any]]]] = [
-    # An arrangement that fits no shape, or not this one.
+    # A rearrangement that fits no shape, or not this one.
     *among(
         "gated",
         "arrangement",
@@ -592,8 +592,8 @@ def test_a_part_beyond_what_indices_can_count_is_an_invalid_file(path: Path) -> 
     raw = whole(file_of(planned(attention, framework="keras")))
 
     def enlarge(metadata: dict[str, Any]) -> None:
-        arrangement = metadata["tensors"]["fc.query.kernel"]["arrangement"]
-        arrangement["view"][0], arrangement["part"] = HUGE, HUGE - 1
+        rearrangement = metadata["tensors"]["fc.query.kernel"]["arrangement"]
+        rearrangement["view"][0], rearrangement["part"] = HUGE, HUGE - 1
 
     path.write_bytes(with_metadata(raw, enlarge))
 
@@ -604,8 +604,8 @@ def test_a_part_beyond_what_indices_can_count_is_an_invalid_file(path: Path) -> 
 def test_a_missing_tensor_may_be_described_by_anything(path: Path) -> None:
     def promise(metadata: dict[str, Any]) -> None:
         for name, view, axes in (("gone", [9, HUGE], [5]), ("lost", [], [])):
-            arrangement = {"view": view, "axes": axes, "shape": None, "order": None, "part": None}
-            metadata["tensors"][name] = {"initializer": "ones", "arrangement": arrangement}
+            rearrangement = {"view": view, "axes": axes, "shape": None, "order": None, "part": None}
+            metadata["tensors"][name] = {"initializer": "ones", "arrangement": rearrangement}
 
     path.write_bytes(with_metadata(SPOILED["kernel"], promise))
 
@@ -660,7 +660,7 @@ def test_the_spoiled_files_have_an_arrangement_and_a_distribution() -> None:
     }
 
 
-def test_a_law_that_overflows_its_dtype_is_never_verified(path: Path) -> None:
+def test_a_distribution_that_overflows_its_dtype_is_never_verified(path: Path) -> None:
     raw = whole(file_of(planned(tensor("w", (3,), "normal", dtype="F16"))))
 
     def change(metadata: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Files: every example, and for each law one of every way to lie in a file, in both namings, with all statistics."""
+"""Files: every example, and each distribution in every way to lie in a file, in both namings, with all statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 FRAMEWORKS: Final = ("torch", "keras")
 SEED: Final = 20100513
 
-WORD_LAWS: Final[dict[str, Any]] = {
+WORD_DISTRIBUTIONS: Final[dict[str, Any]] = {
     "uniform": {"type": "uniform", "low": -0.3, "high": 0.3},
     "uniform with a midpoint": {"type": "uniform", "low": -0.1, "high": 0.7},
     "normal": {"type": "normal", "std": 0.02},
@@ -33,7 +33,7 @@ WORD_LAWS: Final[dict[str, Any]] = {
     "zeros": "zeros",
 }
 """What a tensor of any kind may have."""
-FAN_LAWS: Final[dict[str, Any]] = {
+FAN_DISTRIBUTIONS: Final[dict[str, Any]] = {
     "xavier_uniform": {"type": "xavier_uniform", "gain": "tanh"},
     "xavier_normal": {"type": "xavier_normal", "mode": "fan_in"},
     "variance_scaling": {"type": "variance_scaling", "scale": 2, "mode": "fan_geo_avg"},
@@ -43,12 +43,12 @@ FAN_LAWS: Final[dict[str, Any]] = {
     "torch_default": {"type": "torch_default", "multiplier": 2},
     "keras_default": "keras_default",
 }
-MATRIX_LAWS: Final[dict[str, Any]] = {
+MATRIX_DISTRIBUTIONS: Final[dict[str, Any]] = {
     "identity": {"type": "identity", "gain": -0.3},
     "sparse": {"type": "sparse", "sparsity": 0.4},
     "sparse without zeros": {"type": "sparse", "sparsity": 0, "std": 2},
 }
-KERNEL_LAWS: Final[dict[str, Any]] = {
+KERNEL_DISTRIBUTIONS: Final[dict[str, Any]] = {
     "dirac": {"type": "dirac", "gain": 0.1},
     "dirac in groups": {"type": "dirac", "groups": 2, "center": "jax"},
     "delta_orthogonal": {"type": "delta_orthogonal", "gain": 3},
@@ -109,14 +109,14 @@ NAMES: Final = (
 
 
 def _bodies() -> Iterator[list[Layer]]:
-    for law in (WORD_LAWS | FAN_LAWS | MATRIX_LAWS).values():
-        yield from ([each | {"initializer": law}] for each in MATRICES if _has_default(each, law))
-    for law in (WORD_LAWS | FAN_LAWS | KERNEL_LAWS).values():
+    for distribution in (WORD_DISTRIBUTIONS | FAN_DISTRIBUTIONS | MATRIX_DISTRIBUTIONS).values():
+        yield from ([each | {"initializer": distribution}] for each in MATRICES if _has_default(each, distribution))
+    for distribution in (WORD_DISTRIBUTIONS | FAN_DISTRIBUTIONS | KERNEL_DISTRIBUTIONS).values():
         for each in (PLAIN_KERNEL, *PERMUTED_KERNELS):
-            if _has_default(each, law):
-                yield [each | {"initializer": law}]
-    for law in WORD_LAWS.values():
-        yield from ([each | {"bias_initializer": law}] for each in BIASES)
+            if _has_default(each, distribution):
+                yield [each | {"initializer": distribution}]
+    for distribution in WORD_DISTRIBUTIONS.values():
+        yield from ([each | {"bias_initializer": distribution}] for each in BIASES)
     for default in ("torch_default", "keras_default"):
         for each in DEFAULTS:
             if (each["type"], default) != ("bilinear", "keras_default"):
@@ -124,9 +124,9 @@ def _bodies() -> Iterator[list[Layer]]:
                 yield [each | biased | {"initializer": default}]
 
 
-def _has_default(body: Layer, law: Any) -> bool:
+def _has_default(body: Layer, distribution: Any) -> bool:
     """A bare tensor is of no framework."""
-    return body["type"] != "tensor" or "_default" not in str(law)
+    return body["type"] != "tensor" or "_default" not in str(distribution)
 
 
 def specifications() -> Iterator[Question]:

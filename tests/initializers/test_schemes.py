@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 from service.distributions.elementwise import Normal, TruncatedNormal, Uniform
 from service.initializers.fans import Fans
 from service.initializers.schemes import (
-    ComputedLaw,
-    Law,
+    ComputedShape,
     Mode,
+    Shape,
     fan,
     kaiming,
     lecun,
-    spread,
+    positive_std,
     variance_scaling,
     xavier,
 )
 from service.stream.dtypes import DType
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
-LAWS: Final[tuple[Law, ...]] = get_args(Law)
-COMPUTED: Final[tuple[ComputedLaw, ...]] = (*LAWS, "uniform_by_keras")
+SHAPES: Final[tuple[Shape, ...]] = get_args(Shape)
+COMPUTED: Final[tuple[ComputedShape, ...]] = (*SHAPES, "uniform_by_keras")
 SIZES: Final = (1, 2, 3, 7, 10, 147, 256, 784, 1000, 3072, 50257, 2**31 - 1)
 
 counts = st.integers(1, 2**31 - 1)
@@ -64,46 +64,48 @@ def test_the_standard_deviation_is_the_exact_one_within_a_few_roundings(
 ) -> None:
     fans = Fans(fan_in, fan_out)
 
-    law = variance_scaling(fans, scale, mode, "normal", gain=gain)
+    distribution = variance_scaling(fans, scale, mode, "normal", gain=gain)
 
-    assert law.std == pytest.approx(exact_std(fans, scale, mode, gain), rel=5e-16, abs=0)
+    assert distribution.std == pytest.approx(exact_std(fans, scale, mode, gain), rel=5e-16, abs=0)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_three_laws_of_a_scheme_have_the_same_mean_and_deviation(mode: Mode) -> None:
+def test_the_three_distributions_of_a_scheme_have_the_same_mean_and_deviation(mode: Mode) -> None:
     fans = Fans(300, 100)
     std = sqrt(2.0 / fan(fans, mode))
 
     uniform, normal, truncated = (
-        variance_scaling(fans, 2.0, mode, law) for law in ("uniform", "normal", "truncated_normal")
+        variance_scaling(fans, 2.0, mode, distribution) for distribution in ("uniform", "normal", "truncated_normal")
     )
 
     assert uniform == Uniform(-sqrt(3.0) * std, sqrt(3.0) * std)
     assert normal == Normal(0.0, std)
     assert truncated == TruncatedNormal(0.0, std / 0.8796256610342398)
-    assert [law.mean for law in (uniform, normal, truncated)] == [0.0, 0.0, 0.0]
-    assert [law.std for law in (uniform, normal, truncated)] == pytest.approx([std] * 3, rel=4e-16, abs=0)
+    assert [distribution.mean for distribution in (uniform, normal, truncated)] == [0.0, 0.0, 0.0]
+    assert [distribution.std for distribution in (uniform, normal, truncated)] == pytest.approx(
+        [std] * 3, rel=4e-16, abs=0
+    )
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("mode", MODES)
-def test_xavier_is_variance_scaling_of_scale_1(law: Law, mode: Mode) -> None:
+def test_xavier_is_variance_scaling_of_scale_1(shape: Shape, mode: Mode) -> None:
     fans = Fans(17, 5)
 
-    assert xavier(fans, law, 0.75, mode) == variance_scaling(fans, 1.0, mode, law, gain=0.75)
-    assert xavier(fans, law) == variance_scaling(fans, 1.0, "fan_avg", law)
+    assert xavier(fans, shape, 0.75, mode) == variance_scaling(fans, 1.0, mode, shape, gain=0.75)
+    assert xavier(fans, shape) == variance_scaling(fans, 1.0, "fan_avg", shape)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_lecun_has_variance_1_over_fan_in(law: Law) -> None:
-    assert lecun(Fans(64, 9), law) == variance_scaling(Fans(64, 9), 1.0, "fan_in", law)
-    assert lecun(Fans(64, 9), law).std == pytest.approx(0.125, rel=4e-16, abs=0)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lecun_has_variance_1_over_fan_in(shape: Shape) -> None:
+    assert lecun(Fans(64, 9), shape) == variance_scaling(Fans(64, 9), 1.0, "fan_in", shape)
+    assert lecun(Fans(64, 9), shape).std == pytest.approx(0.125, rel=4e-16, abs=0)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_kaiming_has_the_variance_of_relu_by_default(law: Law) -> None:
-    assert kaiming(Fans(50, 7), law).std == pytest.approx(0.2, rel=4e-16, abs=0)
-    assert kaiming(Fans(7, 50), law, 1.0, "fan_out").std == pytest.approx(sqrt(0.02), rel=4e-16, abs=0)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kaiming_has_the_variance_of_relu_by_default(shape: Shape) -> None:
+    assert kaiming(Fans(50, 7), shape).std == pytest.approx(0.2, rel=4e-16, abs=0)
+    assert kaiming(Fans(7, 50), shape, 1.0, "fan_out").std == pytest.approx(sqrt(0.02), rel=4e-16, abs=0)
 
 
 @pytest.mark.parametrize("multiplier", [0.1, 1.0, 1 / 3, sqrt(1 / 24), 1e-30, 7.0])
@@ -114,7 +116,7 @@ def test_a_multiplier_is_the_last_factor_on_the_standard_deviation(mode: Mode, m
     bound = sqrt(3.0) * std
 
     uniform, normal, truncated = (
-        variance_scaling(fans, 0.3, mode, law, gain=1.7, multiplier=multiplier) for law in LAWS
+        variance_scaling(fans, 0.3, mode, shape, gain=1.7, multiplier=multiplier) for shape in SHAPES
     )
 
     assert normal == Normal(0.0, std)
@@ -124,23 +126,23 @@ def test_a_multiplier_is_the_last_factor_on_the_standard_deviation(mode: Mode, m
 
 @settings(max_examples=200, deadline=None)
 @given(st.builds(Fans, counts, counts), st.sampled_from(MODES), positive, positive, st.sampled_from(COMPUTED))
-def test_the_standard_deviation_of_any_law_is_the_exact_one_times_the_multiplier(
-    fans: Fans, mode: Mode, gain: float, multiplier: float, law: ComputedLaw
+def test_the_standard_deviation_of_any_distribution_is_the_exact_one_times_the_multiplier(
+    fans: Fans, mode: Mode, gain: float, multiplier: float, distribution: ComputedShape
 ) -> None:
-    found = variance_scaling(fans, 2.5, mode, law, gain=gain, multiplier=multiplier)
+    found = variance_scaling(fans, 2.5, mode, distribution, gain=gain, multiplier=multiplier)
 
     assert found.std == pytest.approx(exact_std(fans, 2.5, mode, gain, multiplier), rel=1e-15, abs=0)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("multiplier", [0.5, 4.0, 2.0**-40])
-def test_a_power_of_two_multiplies_the_scalars_of_named_schemes_exactly(law: Law, multiplier: float) -> None:
+def test_a_power_of_two_multiplies_the_scalars_of_named_schemes_exactly(shape: Shape, multiplier: float) -> None:
     fans = Fans(17, 5)
 
     for one, many in (
-        (xavier(fans, law, 0.75), xavier(fans, law, 0.75, multiplier=multiplier)),
-        (kaiming(fans, law), kaiming(fans, law, multiplier=multiplier)),
-        (lecun(fans, law), lecun(fans, law, multiplier)),
+        (xavier(fans, shape, 0.75), xavier(fans, shape, 0.75, multiplier=multiplier)),
+        (kaiming(fans, shape), kaiming(fans, shape, multiplier=multiplier)),
+        (lecun(fans, shape), lecun(fans, shape, multiplier)),
     ):
         assert type(one) is type(many)
         assert many.scalars == {name: value * multiplier for name, value in one.scalars.items()}
@@ -152,7 +154,9 @@ def test_the_bound_of_keras_is_one_root_and_the_usual_one_but_for_rounding(fan_i
     fans = Fans(fan_in, fan_out)
     limit = sqrt(3.0 * (1.0 / ((fan_in + fan_out) / 2.0)))  # as keras.initializers.VarianceScaling has it
 
-    by_keras, usual = (variance_scaling(fans, 1.0, "fan_avg", law) for law in ("uniform_by_keras", "uniform"))
+    by_keras, usual = (
+        variance_scaling(fans, 1.0, "fan_avg", distribution) for distribution in ("uniform_by_keras", "uniform")
+    )
 
     assert by_keras == Uniform(-limit, limit)
     assert by_keras.scalars == pytest.approx(usual.scalars, rel=4e-16, abs=0)
@@ -160,9 +164,9 @@ def test_the_bound_of_keras_is_one_root_and_the_usual_one_but_for_rounding(fan_i
 
 @pytest.mark.parametrize("fan_in", SIZES)
 def test_the_bound_of_kaiming_uniform_is_the_one_of_the_paper(fan_in: int) -> None:
-    law = kaiming(Fans(fan_in, 3), "uniform")
+    distribution = kaiming(Fans(fan_in, 3), "uniform")
 
-    assert law.reach(DType.F32)[1] == pytest.approx(sqrt(6.0 / fan_in), rel=5e-16, abs=0)
+    assert distribution.support(DType.F32)[1] == pytest.approx(sqrt(6.0 / fan_in), rel=5e-16, abs=0)
 
 
 @pytest.mark.parametrize(("mode", "n"), [("fan_in", 12.0), ("fan_out", 3.0), ("fan_avg", 7.5), ("fan_geo_avg", 6.0)])
@@ -177,27 +181,29 @@ def test_the_geometric_mean_of_huge_fans_does_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("multiplier", [0.0, 5e-324, 1e308, inf])
-@pytest.mark.parametrize("law", COMPUTED)
-def test_a_multiplier_that_leaves_no_standard_deviation_is_refused(law: ComputedLaw, multiplier: float) -> None:
+@pytest.mark.parametrize("distribution", COMPUTED)
+def test_a_multiplier_that_leaves_no_standard_deviation_is_refused(
+    distribution: ComputedShape, multiplier: float
+) -> None:
     with pytest.raises(ValueError, match="must be above 0 and finite"):
-        variance_scaling(Fans(3, 4), 100.0 if multiplier > 1 else 0.01, "fan_avg", law, multiplier=multiplier)
+        variance_scaling(Fans(3, 4), 100.0 if multiplier > 1 else 0.01, "fan_avg", distribution, multiplier=multiplier)
 
 
 @pytest.mark.parametrize("std", [5e-324, 0.02, 1.7976931348623157e308])
 def test_a_standard_deviation_above_0_can_be_drawn_with(std: float) -> None:
-    assert spread(std) == std
+    assert positive_std(std) == std
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, inf, float("nan")])
 def test_no_other_standard_deviation_can_be_drawn_with(std: float) -> None:
     with pytest.raises(ValueError, match="must be above 0 and finite"):
-        spread(std)
+        positive_std(std)
 
 
 @pytest.mark.parametrize(
     ("scale", "gain"), [(5e-324, 1e-300), (1e308, 1e200), (1.0, 0.0), (1.0, float("inf")), (float("inf"), 1.0)]
 )
-@pytest.mark.parametrize("law", LAWS)
-def test_a_standard_deviation_of_0_or_infinity_is_refused(law: Law, scale: float, gain: float) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_standard_deviation_of_0_or_infinity_is_refused(shape: Shape, scale: float, gain: float) -> None:
     with pytest.raises(ValueError, match="must be above 0 and finite"):
-        variance_scaling(Fans(3, 4), scale, "fan_avg", law, gain=gain)
+        variance_scaling(Fans(3, 4), scale, "fan_avg", shape, gain=gain)

@@ -1,4 +1,4 @@
-"""Names, shapes, fans and the scalars of laws, held against what PyTorch and Keras said themselves; see produce.py."""
+"""Names, shapes, fans and scalars, held against what PyTorch and Keras said themselves; see produce.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.distributions.elementwise import Normal, TruncatedNormal, Uniform
-from service.distributions.structured import Orthogonal
+from service.distributions.orthogonal import Orthogonal
 from service.initializers.fans import Fans
 from service.initializers.gains import gain_of
 from service.plan import TensorPlan
@@ -49,7 +49,7 @@ class Case(NamedTuple):
         return [each["name"] if self.framework == "torch" else from_keras(each["name"]) for each in self.tensors]
 
     def drawn_by(self, scheme: str, tensor: dict[str, Any]) -> str:
-        """The law that a scheme of the framework gives one of the tensors."""
+        """The distribution that a scheme of the framework gives one of the tensors."""
         written: str = PRODUCED[self.framework]["laws"]["{} {}".format(*tensor["fans"])][scheme]
         return written
 
@@ -92,8 +92,8 @@ def ulps(one: float, other: float) -> int:
     return abs(first - second)
 
 
-def law_of(tensor: TensorPlan) -> tuple[str, list[float]]:
-    """The law of a tensor as produce.py writes it."""
+def distribution_of(tensor: TensorPlan) -> tuple[str, list[float]]:
+    """The distribution of a tensor as produce.py writes it."""
     match tensor.distribution:
         case Uniform(low=low, high=high):
             return "uniform", [low, high]
@@ -106,12 +106,12 @@ def law_of(tensor: TensorPlan) -> tuple[str, list[float]]:
             sides = rows, prod(shape) // rows // matrices
             matrices = matrices * tensor.elements // prod(shape)  # a tensor of Keras may be a part of one of PyTorch
             return "orthogonal" if matrices == 1 else f"{matrices} orthogonal", [gain, max(sides), min(sides)]
-        case law:
-            return type(law).__name__, []
+        case distribution:
+            return type(distribution).__name__, []
 
 
 def differences(tensor: TensorPlan, written: str, most: int) -> list[str]:
-    """Where our law of a tensor is further than some ulps from the written one."""
+    """Where our distribution of a tensor is further than some ulps from the written one."""
     kind, *words = written.split()
     if kind in ("constant", "runs"):
         drawn = values(tensor).reshape(-1)
@@ -119,7 +119,7 @@ def differences(tensor: TensorPlan, written: str, most: int) -> list[str]:
         expected = np.repeat(numbers, [int(times) for times in words[1::2]] or [drawn.size])
         return [] if np.array_equal(drawn, expected) else [f"{tensor.name}: {tensor.distribution} is not {written}"]
     scalars = [float.fromhex(word) if "x" in word else int(word) for word in words]
-    our_kind, ours = law_of(tensor)
+    our_kind, ours = distribution_of(tensor)
     if our_kind != kind:
         return [f"{tensor.name}: {our_kind} is not {written}"]
     return [
@@ -193,7 +193,7 @@ def test_orthogonal_matrices_have_the_sides_of_those_of_the_framework(case: Case
     fields = {initializer_of(name) for name in drawn}
     ours = case._replace(layer=case.layer | dict.fromkeys(fields, "orthogonal")).planned()
 
-    assert {name: law_of(ours[name]) for name in drawn} == {
+    assert {name: distribution_of(ours[name]) for name in drawn} == {
         name: ("orthogonal", [1.0, *each["sides"]]) for name, each in drawn.items()
     }
 
@@ -210,8 +210,8 @@ def test_scalars_of_schemes_are_those_of_the_framework(framework: str, scheme: s
         if case.framework == framework and drawn:
             ours = case._replace(layer=case.layer | {of: initializer}).planned()
             for name, each in drawn.items():
-                law = case.drawn_by(scheme, each)
-                found += [f"{case}: {difference}" for difference in differences(ours[name], law, most)]
+                distribution = case.drawn_by(scheme, each)
+                found += [f"{case}: {difference}" for difference in differences(ours[name], distribution, most)]
 
     assert not found
 
@@ -226,11 +226,11 @@ def test_gains_are_those_of_torch_to_the_last_bit(gain: list[Any]) -> None:
 @pytest.mark.parametrize("asked", PRODUCED["torch"]["trunc_normal_"], ids=str)
 def test_the_ends_of_a_truncated_normal_of_torch_are_values_and_not_standard_deviations(asked: dict[str, Any]) -> None:
     ends = {"low": asked["a"], "high": asked["b"], "absolute": True}
-    law = {"type": "truncated_normal", "mean": asked["mean"], "std": asked["std"]} | ends
-    [tensor] = planned({"type": "tensor", "name": NAME, "shape": [1], "initializer": law}, dtype="F64").tensors
+    distribution = {"type": "truncated_normal", "mean": asked["mean"], "std": asked["std"]} | ends
+    [tensor] = planned({"type": "tensor", "name": NAME, "shape": [1], "initializer": distribution}, dtype="F64").tensors
     ours, drawn = tensor.distribution, asked["drawn"]
 
-    assert ours.reach(DType.F64) == pytest.approx((asked["a"], asked["b"]), rel=1e-15)
+    assert ours.support(DType.F64) == pytest.approx((asked["a"], asked["b"]), rel=1e-15)
     assert asked["a"] < drawn["min"] < drawn["max"] < asked["b"]
     assert ours.mean == pytest.approx(drawn["mean"], abs=0.01 * asked["std"])
     assert ours.std == pytest.approx(drawn["std"], rel=0.01)

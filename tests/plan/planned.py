@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.errors import Excess, InvalidSpec, LimitExceeded
+from service.errors import InvalidSpec, LimitExceeded, LimitFault
 from service.limits import Limits
 from service.plan import Plan, TensorPlan, make_plan
 from service.schema.parsing import read_spec
@@ -68,10 +68,10 @@ def faults(*layers: Layer, limits: Limits | None = None, **more: Any) -> list[tu
     return [(fault.pointer, fault.message) for fault in refusal.value.faults]
 
 
-def excesses(*layers: Layer, limits: Limits | None = None, **more: Any) -> list[Excess]:
+def excesses(*layers: Layer, limits: Limits | None = None, **more: Any) -> list[LimitFault]:
     """What a specification has too much of."""
     with pytest.raises(LimitExceeded) as refusal:
         planned(*layers, limits=limits, **more)
-    found = [fault for fault in refusal.value.faults if isinstance(fault, Excess)]
+    found = [fault for fault in refusal.value.faults if isinstance(fault, LimitFault)]
     assert found[0] == refusal.value.first
     return found

@@ -417,4 +417,4 @@ def test_an_absolute_cut_without_ends_is_a_normal() -> None:
     initializer = of("truncated_normal", low=None, high=None, absolute=True, mean=3)
     [plan] = planned(tensor("w", (6, 2), initializer)).tensors
 
-    assert plan.distribution.reach(DType.F32)[0] < 3 - 6 < plan.distribution.reach(DType.F32)[1] < inf
+    assert plan.distribution.support(DType.F32)[0] < 3 - 6 < plan.distribution.support(DType.F32)[1] < inf

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.distributions.blockwise import Joined, Stacked, Sum
+from service.distributions.blockwise import Blockwise, Concatenated, Sum
 from service.limits import Limits
 from service.plan import TensorPlan
 from service.schema.layers import LayerUnion
@@ -27,7 +27,9 @@ def with_random_biases(layer: Layer) -> Layer:
         return layer | {"layers": [with_random_biases(inside) for inside in layer["layers"]]}
     random = {"initializer": "normal", "bias_initializer": "uniform"}
     model = MODELS.get(layer["type"])
-    return layer | {field: law for field, law in random.items() if model and field in model.model_fields}
+    return layer | {
+        field: distribution for field, distribution in random.items() if model and field in model.model_fields
+    }
 
 
 class Drawn(NamedTuple):
@@ -47,7 +49,7 @@ def drawn(framework: str, dtype: str = "F32") -> list[Drawn]:
 
 
 DRAWN: Final = [*drawn("torch"), *drawn("keras")]
-REARRANGED: Final = [each for each in DRAWN if each.plan.parameter.arrangement]
+REARRANGED: Final = [each for each in DRAWN if each.plan.parameter.rearrangement]
 each_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
@@ -58,13 +60,13 @@ def drawn_of(row: Row) -> list[Drawn]:
 
 
 def test_the_tensors_are_of_all_kinds() -> None:
-    arrangements = [each.plan.parameter.arrangement for each in REARRANGED]
-    laws = {type(each.plan.distribution) for each in DRAWN}
+    rearrangements = [each.plan.parameter.rearrangement for each in REARRANGED]
+    distributions = {type(each.plan.distribution) for each in DRAWN}
 
-    assert {arrangement.part for arrangement in arrangements if arrangement} == {None, 0, 1, 2}
-    assert any(arrangement.order for arrangement in arrangements if arrangement)
-    assert any(arrangement.shape for arrangement in arrangements if arrangement)
-    assert {Stacked, Sum, Joined} <= laws
+    assert {rearrangement.part for rearrangement in rearrangements if rearrangement} == {None, 0, 1, 2}
+    assert any(rearrangement.order for rearrangement in rearrangements if rearrangement)
+    assert any(rearrangement.shape for rearrangement in rearrangements if rearrangement)
+    assert {Blockwise, Sum, Concatenated} <= distributions
 
 
 @each_row

@@ -14,8 +14,8 @@ from service.formats import safetensors
 from service.formats.safetensors import SafetensorsFile, check_outline
 from service.limits import Limits
 from service.plan import TensorPlan, make_outline, planner
-from service.plan.layers import dispatch as roles
-from service.plan.parameter import Role
+from service.plan.layers import dispatch as definitions
+from service.plan.parameter import LayerParameter
 from service.schema import parsing
 from service.schema.parsing import read_spec
 from tests.plan.planned import Layer, excesses, faults, group, linear, planned, repeat, spec, tensor
@@ -144,16 +144,16 @@ def test_objects_and_arrays_larger_than_any_of_a_specification_are_refused(docum
 
 
 @pytest.fixture(name="understood")
-def _understood(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def _resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The layers whose parameters were made."""
     names: list[str] = []
-    roles_of = roles.roles_of
+    layer_parameters = definitions.layer_parameters
 
-    def counted(layer: Any, model: Any) -> Iterator[Role]:
+    def counted(layer: Any, model: Any) -> Iterator[LayerParameter]:
         names.append(layer.name)
-        return roles_of(layer, model)
+        return layer_parameters(layer, model)
 
-    monkeypatch.setattr(planner, "roles_of", counted)
+    monkeypatch.setattr(planner, "layer_parameters", counted)
     return names
 
 

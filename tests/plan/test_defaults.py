@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from service.distributions.elementwise import Constant, Distribution, Normal, Uniform
-from service.distributions.structured import Orthogonal
+from service.distributions.base import Distribution
+from service.distributions.elementwise import Constant, Normal, Uniform
+from service.distributions.orthogonal import Orthogonal
 from tests.plan.planned import Layer, group, linear, planned, repeat, values
 from tests.plan.test_every_layer import ROWS, Row, attention, convolution, depthwise, recurrent
 
@@ -27,10 +28,10 @@ def xavier(fan_in: int, fan_out: int) -> Uniform:
 
 
 class Case(NamedTuple):
-    """A layer, and the law of each of its tensors by default in PyTorch and in Keras."""
+    """A layer, and the distribution of each of its tensors by default in PyTorch and in Keras."""
 
     layer: Layer
-    laws: dict[str, tuple[Distribution, Distribution]]
+    distributions: dict[str, tuple[Distribution, Distribution]]
 
     def __str__(self) -> str:
         return str(self.layer["type"])
@@ -125,8 +126,8 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_default = pytest.mark.parametrize("default", DEFAULTS)
 
 
-def laws(layer: Layer, **more: Any) -> dict[str, Distribution]:
-    """The law of each tensor of a layer that is called x."""
+def distributions(layer: Layer, **more: Any) -> dict[str, Distribution]:
+    """The distribution of each tensor of a layer that is called x."""
     return {each.name.removeprefix("x."): each.distribution for each in planned(layer, **more).tensors}
 
 
@@ -141,20 +142,24 @@ def assert_alike(found: Distribution, expected: Distribution) -> None:
 @each_default
 @pytest.mark.parametrize("said_of", ["model", "layer"])
 def test_a_framework_has_a_default_for_every_parameter(case: Case, default: str, said_of: str) -> None:
-    found = laws(case.layer, initializer=default) if said_of == "model" else laws(case.layer | {"initializer": default})
+    found = (
+        distributions(case.layer, initializer=default)
+        if said_of == "model"
+        else distributions(case.layer | {"initializer": default})
+    )
 
-    assert list(found) == list(case.laws)
-    for name, of_frameworks in case.laws.items():
+    assert list(found) == list(case.distributions)
+    for name, of_frameworks in case.distributions.items():
         assert_alike(found[name], of_frameworks[DEFAULTS.index(default)])
 
 
 def test_torch_divides_by_the_first_input_of_a_bilinear_layer() -> None:
     layer = {"type": "bilinear", "name": "x", "in1_features": 3, "in2_features": 4, "out_features": 5}
-    found = laws(layer, initializer="torch_default")
+    found = distributions(layer, initializer="torch_default")
 
     assert list(found) == ["weight", "bias"]
-    for law in found.values():
-        assert_alike(law, symmetric(3**-0.5))
+    for distribution in found.values():
+        assert_alike(distribution, symmetric(3**-0.5))
 
 
 def test_keras_starts_with_a_forget_bias_of_one() -> None:
@@ -308,8 +313,8 @@ def test_a_default_of_the_model_reaches_into_groups_and_repeats() -> None:
 @each_case
 @each_default
 def test_a_multiplier_scales_what_a_framework_draws_and_no_constants(case: Case, default: str) -> None:
-    found = laws(case.layer, initializer={"type": default, "multiplier": 0.25})
-    for name, of_frameworks in case.laws.items():
+    found = distributions(case.layer, initializer={"type": default, "multiplier": 0.25})
+    for name, of_frameworks in case.distributions.items():
         expected = of_frameworks[DEFAULTS.index(default)]
 
         assert type(found[name]) is type(expected)
@@ -330,7 +335,7 @@ def test_a_multiplier_scales_the_values_themselves() -> None:
 
 def test_a_multiplier_is_for_the_parameter_that_it_is_given_for() -> None:
     half = {"type": "xavier_normal", "multiplier": 0.5}
-    found = laws(attention("x", initializer="xavier_normal", out_initializer=half))
+    found = distributions(attention("x", initializer="xavier_normal", out_initializer=half))
 
     assert found["in_proj_weight"].std == pytest.approx(12**-0.5)
     assert found["out_proj.weight"].std == pytest.approx(12**-0.5 / 2)

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 
-from service.distributions.blockwise import Stacked
-from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
-from service.distributions.structured import Orthogonal, Sparse
+from service.distributions.base import Distribution
+from service.distributions.blockwise import Blockwise
+from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
+from service.distributions.orthogonal import Orthogonal
+from service.distributions.structured import Sparse
 from service.plan import TensorPlan
 from service.schema.canonical import canonical_json
 from service.schema.catalogue import initializer_models, type_of
@@ -37,8 +39,8 @@ Moment = Callable[[Shape], float]
 """Of a tensor (out, in, *kernel)."""
 
 
-class Law(NamedTuple):
-    """What a law is once its deviation is 1: its fourth moment, on which the error of a measured variance depends."""
+class Standard(NamedTuple):
+    """A distribution of deviation 1: its fourth moment, on which the error of a measured variance depends."""
 
     fourth: float
     cdf: Callable[[float], float] | None = None
@@ -57,7 +59,7 @@ class Row(NamedTuple):
     """An initializer as a caller writes it, and what its definition gives a weight of a shape."""
 
     initializer: Any
-    law: Law | None
+    distribution: Standard | None
     variance: Moment
     mean: Moment
     places: Places
@@ -152,35 +154,39 @@ class Cut(NamedTuple):
         return self.integral(power, self.mean) / self.integral(0)
 
     @property
-    def law(self) -> Law:
+    def distribution(self) -> Standard:
         mean, std = self.mean, sqrt(self.central(2))
 
         def cdf(z: float) -> float:
             beyond_low, beyond, beyond_high = (erfc(x / sqrt(2)) for x in (self.low, mean + std * z, self.high))
             return (beyond_low - beyond) / (beyond_low - beyond_high)
 
-        return Law(self.central(4) / std**4, cdf)
+        return Standard(self.central(4) / std**4, cdf)
 
 
 LEGENDRE: Final = tuple(zip(*leggauss(12), strict=True))
 TWO_SIGMAS: Final = Cut(-2, 2)
 TRUNCATED_VARIANCE: Final = 1 - 4 * exp(-2) / sqrt(2 * pi) / erf(sqrt(2))
-UNIFORM: Final = Law(9 / 5, lambda z: (z / sqrt(3) + 1) / 2)
-NORMAL: Final = Law(3.0, standard_normal_cdf)
-TRUNCATED: Final = TWO_SIGMAS.law
-ORTHONORMAL: Final = Law(1.0)
+UNIFORM: Final = Standard(9 / 5, lambda z: (z / sqrt(3) + 1) / 2)
+NORMAL: Final = Standard(3.0, standard_normal_cdf)
+TRUNCATED: Final = TWO_SIGMAS.distribution
+ORTHONORMAL: Final = Standard(1.0)
 """The mean of the squares does not vary at all."""
 
 
 def row(
-    initializer: Any, law: Law | None, variance: Moment, mean: float | Moment = 0.0, places: Places = WEIGHT
+    initializer: Any,
+    distribution: Standard | None,
+    variance: Moment,
+    mean: float | Moment = 0.0,
+    places: Places = WEIGHT,
 ) -> Row:
-    return Row(initializer, law, variance, mean if callable(mean) else fixed(mean), places)
+    return Row(initializer, distribution, variance, mean if callable(mean) else fixed(mean), places)
 
 
 def cut_row(initializer: Any, low: float, high: float, mean: float, std: float) -> Row:
     cut = Cut(low, high)
-    return row(initializer, cut.law, fixed(cut.central(2) * std * std), mean + std * cut.mean, ANY)
+    return row(initializer, cut.distribution, fixed(cut.central(2) * std * std), mean + std * cut.mean, ANY)
 
 
 def sparse_row(initializer: Any, sparsity: float, std: float) -> Row:
@@ -188,7 +194,7 @@ def sparse_row(initializer: Any, sparsity: float, std: float) -> Row:
         return 1 - -(-sparsity * shape[0] // 1) / shape[0]
 
     large = kept(MATRIX.large)
-    return row(initializer, Law(1 + 2 / large), lambda shape: std**2 * kept(shape), 0.0, MATRIX)
+    return row(initializer, Standard(1 + 2 / large), lambda shape: std**2 * kept(shape), 0.0, MATRIX)
 
 
 def sides(shape: Shape) -> tuple[int, int]:
@@ -301,11 +307,11 @@ ROWS: Final = (
 
 
 class DefaultRow(NamedTuple):
-    """A framework's default for a layer, in that framework's names, and the laws of its tensors by definition."""
+    """A framework's default for a layer, in its own names, and the distributions of its tensors by definition."""
 
     framework: str
     layer: Layer
-    laws: dict[str, Distribution]
+    distributions: dict[str, Distribution]
 
     def __str__(self) -> str:
         return f"{self.framework} {self.layer['type']}"
@@ -402,7 +408,7 @@ KERAS: Final = (
         {
             "l.kernel": glorot(3, 20),
             "l.recurrent_kernel": Orthogonal(1.0, (20, 5), (), (0,)),
-            "l.bias": Stacked((ZERO, ONE, ZERO, ZERO), 5),
+            "l.bias": Blockwise((ZERO, ONE, ZERO, ZERO), 5),
         },
     ),
     DefaultRow(
@@ -418,8 +424,8 @@ KERAS: Final = (
     DefaultRow("keras", layer("layer_norm", normalized_shape=5), {"l.gamma": ONE, "l.beta": ZERO}),
 )
 DEFAULT_ROWS: Final = (*TORCH, *KERAS)
-RANDOM_ROWS: Final = [each for each in ROWS if each.law]
-LAWFUL_ROWS: Final = [each for each in RANDOM_ROWS if each.law and each.law.cdf]
+RANDOM_ROWS: Final = [each for each in ROWS if each.distribution]
+LAWFUL_ROWS: Final = [each for each in RANDOM_ROWS if each.distribution and each.distribution.cdf]
 each_row = pytest.mark.parametrize("row", ROWS, ids=str)
 each_random_row = pytest.mark.parametrize("row", RANDOM_ROWS, ids=str)
 each_default_row = pytest.mark.parametrize("row", DEFAULT_ROWS, ids=str)
@@ -455,7 +461,7 @@ def test_the_table_has_every_initializer_of_the_catalogue() -> None:
 @each_dtype
 def test_every_initializer_fills_every_shape_within_its_reach(row: Row | DefaultRow, dtype: DType) -> None:
     for plan, shape in plans(row, dtype):
-        ends = np.array(plan.distribution.reach(dtype)).astype(dtype.precision.floating)
+        ends = np.array(plan.distribution.support(dtype)).astype(dtype.precision.floating)
         low, high = widen(narrow(ends, dtype, np.empty(2, dtype.storage)), dtype)
 
         drawn = values(plan)
@@ -494,8 +500,8 @@ def test_what_is_stored_in_the_other_byte_order_is_the_same(
     assert [each.byteswap().tobytes() for each in there] == [each.tobytes() for each in here]
 
 
-def reference_value(law: Distribution, word: int, f: reference.Format) -> float:
-    match law:
+def reference_value(distribution: Distribution, word: int, f: reference.Format) -> float:
+    match distribution:
         case Uniform(low, high):
             return reference.uniform(word, low, high, f)
         case Normal(mean, std):
@@ -504,7 +510,7 @@ def reference_value(law: Distribution, word: int, f: reference.Format) -> float:
             return reference.truncated_normal(word, mean, std, f)
         case Constant(value):
             return f.rn(value)
-    raise AssertionError(law)
+    raise AssertionError(distribution)
 
 
 def independent(row: Row, plan: TensorPlan, f: reference.Format) -> list[float]:
@@ -530,7 +536,7 @@ EXACT_ROWS: Final = [
     and not {"low", "high"} & set(each.initializer if each.type == "truncated_normal" else ())
 ]
 CUT_ROWS: Final = [
-    each for each in ROWS if each not in EXACT_ROWS and each.type == "truncated_normal" and each.law != NORMAL
+    each for each in ROWS if each not in EXACT_ROWS and each.type == "truncated_normal" and each.distribution != NORMAL
 ]
 ORTHOGONAL_ROWS: Final = [each for each in ROWS if each.type in ("orthogonal", "delta_orthogonal")]
 
@@ -549,8 +555,8 @@ def test_every_initializer_draws_what_the_independent_implementation_draws(row: 
 @pytest.mark.parametrize("row", CUT_ROWS, ids=str)
 def test_a_cut_normal_is_the_quantile_of_its_word(row: Row) -> None:
     f64, f32 = (planned_tensor(row, dtype, (20, 20), seed=2**64 - 1) for dtype in (DType.F64, DType.F32))
-    law = f64.distribution
-    location, std, low, high = (getattr(law, name) for name in ("location", "std_before", "low", "high"))
+    distribution = f64.distribution
+    location, std, low, high = (getattr(distribution, name) for name in ("location", "std_before", "low", "high"))
 
     for plan, word, f, ulp in (
         (f64, reference.word64, reference.BINARY64, 1e-12),
@@ -567,10 +573,10 @@ def test_no_value_passes_the_ends_of_an_absolute_cut(mean: float, std: float, st
     low, high = mean + start * std, mean + (start + width) * std
     initializer = {"type": "truncated_normal", "mean": mean, "std": std, "low": low, "high": high, "absolute": True}
     [plan] = planned(tensor("w", (8,), initializer, dtype="F64")).tensors
-    least, greatest = plan.distribution.reach(DType.F64)
+    least, greatest = plan.distribution.support(DType.F64)
     extremes = np.array([1 << 63, (1 << 63) - 1], np.uint64)  # the words that go farthest out
 
-    drawn = plan.distribution._values(extremes, DType.F64.precision, np.empty(2))  # type: ignore[attr-defined]
+    drawn = plan.distribution.at(extremes, DType.F64.precision)  # type: ignore[attr-defined]  # it is a cut normal
 
     assert low <= least <= drawn[0] < drawn[1] <= greatest <= high
 
@@ -610,24 +616,24 @@ def test_an_orthogonal_tensor_is_rounded_once_and_once_more(row: Row, dtype: DTy
 @each_row
 def test_every_initializer_has_the_mean_and_variance_of_its_definition(row: Row) -> None:
     for shape in (shape for shape in row.places.shapes if len(shape) > 1):
-        law = planned_tensor(row, DType.F32, shape).distribution
+        distribution = planned_tensor(row, DType.F32, shape).distribution
         scale = sqrt(row.variance(shape)) + abs(row.mean(shape))
 
-        assert law.mean == pytest.approx(row.mean(shape), rel=1e-14, abs=1e-14 * scale)
-        assert law.std**2 == pytest.approx(row.variance(shape), rel=2e-14, abs=0)
+        assert distribution.mean == pytest.approx(row.mean(shape), rel=1e-14, abs=1e-14 * scale)
+        assert distribution.std**2 == pytest.approx(row.variance(shape), rel=2e-14, abs=0)
 
 
 @each_default_row
-def test_every_default_of_a_framework_is_the_law_of_its_definition(row: DefaultRow) -> None:
+def test_every_default_of_a_framework_is_the_distribution_of_its_definition(row: DefaultRow) -> None:
     found = {name: plan.distribution for name, plan in planned_default(row, DType.F32).items()}
 
-    assert found.keys() == row.laws.keys()
-    for name, law in row.laws.items():
-        if isinstance(law, Uniform):
-            assert found[name].scalars == pytest.approx(law.scalars, rel=1e-15, abs=0)
+    assert found.keys() == row.distributions.keys()
+    for name, distribution in row.distributions.items():
+        if isinstance(distribution, Uniform):
+            assert found[name].scalars == pytest.approx(distribution.scalars, rel=1e-15, abs=0)
             assert type(found[name]) is Uniform
         else:
-            assert found[name] == law
+            assert found[name] == distribution
 
 
 @each_random_row
@@ -636,7 +642,7 @@ def test_what_every_initializer_draws_has_that_mean_and_variance(row: Row, dtype
     # 2^18 values. |z| < 6 would fail by chance for one seed in 5e8, and 4 dtypes of 38 rows are two tests each: for
     # one seed in 1.6e6. The seed is fixed, so the test passes always or never. The mean of an orthogonal matrix is
     # nearer to normal tails than a normal's own, its variance does not vary; 1e-3 is for the roundings of BF16.
-    assert row.law
+    assert row.distribution
     shape = row.places.large
     drawn = values(planned_tensor(row, dtype, shape)).astype(np.float64)
     mean, variance = row.mean(shape), row.variance(shape)
@@ -646,10 +652,10 @@ def test_what_every_initializer_draws_has_that_mean_and_variance(row: Row, dtype
     excess = ((drawn - mean) ** 2).mean() / variance - 1
 
     assert abs(z_mean) < 6
-    assert abs(excess) < 6 * sqrt((row.law.fourth - 1) / drawn.size) + 1e-3
+    assert abs(excess) < 6 * sqrt((row.distribution.fourth - 1) / drawn.size) + 1e-3
 
 
-@pytest.mark.parametrize("row", [each for each in ROWS if each.law is None], ids=str)
+@pytest.mark.parametrize("row", [each for each in ROWS if each.distribution is None], ids=str)
 def test_what_is_not_random_has_its_mean_and_variance_exactly(row: Row) -> None:
     for shape in (shape for shape in row.places.shapes if len(shape) > 1):
         drawn = values(planned_tensor(row, DType.F64, shape))
@@ -660,16 +666,16 @@ def test_what_is_not_random_has_its_mean_and_variance_exactly(row: Row) -> None:
 
 @pytest.mark.parametrize("row", LAWFUL_ROWS, ids=str)
 @pytest.mark.parametrize("dtype", [DType.F64, DType.F32])
-def test_what_every_initializer_draws_follows_its_law(row: Row, dtype: DType) -> None:
+def test_what_every_initializer_draws_follows_its_distribution(row: Row, dtype: DType) -> None:
     # Kolmogorov and Smirnov: sqrt(n) D > 3.3 happens by chance once in 1.4e9 (2 exp(-2 3.3^2)), so for one seed in
     # 2e7 over these 62 tests. The seed is fixed.
-    assert row.law
-    assert row.law.cdf
+    assert row.distribution
+    assert row.distribution.cdf
     shape = (64, 256)
     drawn = np.sort(values(planned_tensor(row, dtype, shape, seed=8)).reshape(-1).astype(np.float64))
     std = sqrt(row.variance(shape))
 
-    expected = np.array([row.law.cdf(z) for z in (drawn - row.mean(shape)) / std])
+    expected = np.array([row.distribution.cdf(z) for z in (drawn - row.mean(shape)) / std])
     steps = np.arange(drawn.size + 1) / drawn.size
     distance = max((steps[1:] - expected).max(), (expected - steps[:-1]).max())
 
@@ -737,7 +743,7 @@ SCALED: Final[dict[str, Callable[[float], Distribution]]] = {
     "torch_default": lambda m: evenly(TORCH_GAIN / sqrt(4)).scaled(m),
     "keras_default": lambda m: Uniform(-(sqrt(3.0 * (1.0 / 5.0)) * m), sqrt(3.0 * (1.0 / 5.0)) * m),
 }
-"""The law of each scheme with a multiplier m for 4 inputs and 6 outputs, operation by operation."""
+"""The distribution of each scheme with a multiplier m for 4 inputs and 6 outputs, operation by operation."""
 LINEAR: Final = layer("linear", in_features=4, out_features=6)
 CONV1D: Final = layer("conv1d", in_channels=4, out_channels=6, kernel_size=3)
 
@@ -778,7 +784,7 @@ def test_a_multiplier_scales_what_is_random_in_a_default_and_leaves_constants(ro
     ones, fours = planned_default(row, DType.F64), planned_default(row, DType.F64, 4.0)
 
     for name, plan in ones.items():
-        factor = 4.0 if plan.distribution.std > 0 and not isinstance(plan.distribution, Stacked) else 1.0
+        factor = 4.0 if plan.distribution.std > 0 and not isinstance(plan.distribution, Blockwise) else 1.0
         np.testing.assert_array_equal(values(fours[name]), factor * values(plan))
 
 

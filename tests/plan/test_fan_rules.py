@@ -184,7 +184,7 @@ def test_a_plan_names_the_rule_and_tells_the_fans_by_every_rule(count: Count) ->
         }
 
 
-def test_the_law_follows_the_rule() -> None:
+def test_the_distribution_follows_the_rule() -> None:
     layer = convolution("conv_transpose2d", "x", 4, out_channels=3, initializer="lecun_uniform", bias=False)
     for rule, fan_in in (("exact", 96), ("torch", 48), ("keras", 48)):
         [plan] = planned(layer, fans=rule).tensors
@@ -253,7 +253,7 @@ def test_axes_move_nothing(framework: str) -> None:
     )
 
     assert with_axes.shape == without.shape
-    assert with_axes.parameter.arrangement is None
+    assert with_axes.parameter.rearrangement is None
 
 
 # A weight is as many matrices as there are independent maps.

@@ -11,7 +11,7 @@ from service.errors import InvalidSpec
 from service.limits import Limits
 from service.plan import planner
 from service.plan.layers import recurrent
-from service.plan.parameter import Role
+from service.plan.parameter import LayerParameter
 from tests.plan.planned import Layer, excesses, faults, group, linear, planned, repeat, tensor
 from tests.plan.test_every_layer import attention, convolution, depthwise
 
@@ -277,7 +277,7 @@ def _cells_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     parameters = recurrent._Cell.parameters
 
-    def counted(cell: recurrent._Cell, inputs: int) -> Iterator[Role]:
+    def counted(cell: recurrent._Cell, inputs: int) -> Iterator[LayerParameter]:
         made.append(inputs)
         return parameters(cell, inputs)
 
@@ -325,7 +325,7 @@ def test_as_many_layers_as_there_may_be_tensors_are_allowed() -> None:
         assert excess.requested == most
 
 
-def test_the_layers_of_a_stack_share_their_parameters_also_where_one_has_the_law_of_two() -> None:
+def test_the_layers_of_a_stack_share_their_parameters_also_where_one_has_the_distribution_of_two() -> None:
     for framework, bias in (("torch", "torch_default"), ("keras", {"type": "constant", "value": 0.5})):
         plan = planned(cells(num_layers=50, bias_initializer=bias), framework=framework)
 

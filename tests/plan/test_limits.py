@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import Excess, InvalidSpec, LimitExceeded
+from service.errors import InvalidSpec, LimitExceeded, LimitFault
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import planner
@@ -29,7 +29,7 @@ def _never_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner._Planner, "expand", expand)
 
 
-def named(found: list[Excess]) -> list[tuple[str, str, int, int]]:
+def named(found: list[LimitFault]) -> list[tuple[str, str, int, int]]:
     return [(excess.pointer, excess.name, excess.limit, excess.requested) for excess in found]
 
 

@@ -106,9 +106,9 @@ def randomised(layer: Layer) -> Layer:
 
 
 @each_layer
-@pytest.mark.parametrize("law", ["normal", "xavier_uniform", "orthogonal", "torch_default"])
-def test_a_layer_is_the_same_function_in_both_frameworks(layer: Layer, law: str) -> None:
-    assert_same_function(randomised(layer), initializer=law)
+@pytest.mark.parametrize("distribution", ["normal", "xavier_uniform", "orthogonal", "torch_default"])
+def test_a_layer_is_the_same_function_in_both_frameworks(layer: Layer, distribution: str) -> None:
+    assert_same_function(randomised(layer), initializer=distribution)
 
 
 @each_layer

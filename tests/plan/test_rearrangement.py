@@ -1,4 +1,4 @@
-"""Arrangements are what NumPy's take, transpose and reshape make of the canonical indices."""
+"""Rearrangements are what NumPy's take, transpose and reshape make of the canonical indices."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.plan.rearrangement import Arrangement
+from service.plan.rearrangement import Rearrangement
 
 Shape = tuple[int, ...]
 
 
 @st.composite
-def arrangements(draw: st.DrawFn) -> Arrangement:
+def rearrangements(draw: st.DrawFn) -> Rearrangement:
     """Any order of axes; perhaps with gates in another order, one projection of several, or axes that are one."""
     view = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=5)))
     part = draw(st.none() | st.integers(0, view[0] - 1)) if len(view) > 1 else None
     order = draw(st.none() | st.permutations(range(view[0]))) if part is None else None
     axes = tuple(draw(st.permutations(range(0 if part is None else 1, len(view)))))
     shape = draw(st.none() | joined_axes(tuple(view[axis] for axis in axes)))
-    return Arrangement(view, axes, shape, None if order is None else tuple(order), part)
+    return Rearrangement(view, axes, shape, None if order is None else tuple(order), part)
 
 
 def joined_axes(shape: Shape) -> st.SearchStrategy[Shape]:
@@ -36,79 +36,81 @@ def joined_axes(shape: Shape) -> st.SearchStrategy[Shape]:
     )
 
 
-def by_numpy(arrangement: Arrangement) -> NDArray[np.int64]:
+def by_numpy(rearrangement: Rearrangement) -> NDArray[np.int64]:
     """The canonical index of every arranged element."""
-    indices = np.arange(prod(arrangement.view)).reshape(arrangement.view)
-    if arrangement.order is not None:
-        indices = np.take(indices, arrangement.order, axis=0)
-    if arrangement.part is not None:
-        indices = np.take(indices, [arrangement.part], axis=0)
-    left_out = [0] if arrangement.part is not None else []
-    return indices.transpose([*left_out, *arrangement.axes]).reshape(arrangement.output_shape)
+    indices = np.arange(prod(rearrangement.view)).reshape(rearrangement.view)
+    if rearrangement.order is not None:
+        indices = np.take(indices, rearrangement.order, axis=0)
+    if rearrangement.part is not None:
+        indices = np.take(indices, [rearrangement.part], axis=0)
+    left_out = [0] if rearrangement.part is not None else []
+    return indices.transpose([*left_out, *rearrangement.axes]).reshape(rearrangement.output_shape)
 
 
 @settings(max_examples=150, deadline=None)
-@given(arrangements())
-def test_the_indices_are_those_of_numpy(arrangement: Arrangement) -> None:
-    expected = by_numpy(arrangement)
+@given(rearrangements())
+def test_the_indices_are_those_of_numpy(rearrangement: Rearrangement) -> None:
+    expected = by_numpy(rearrangement)
 
-    found = arrangement.indices(0, expected.size)
+    found = rearrangement.indices(0, expected.size)
 
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, expected.reshape(-1))
 
 
 @settings(max_examples=150, deadline=None)
-@given(arrangements(), st.data())
-def test_the_indices_of_some_elements_are_some_of_the_indices(arrangement: Arrangement, data: st.DataObject) -> None:
-    expected = by_numpy(arrangement).reshape(-1)
+@given(rearrangements(), st.data())
+def test_the_indices_of_some_elements_are_some_of_the_indices(
+    rearrangement: Rearrangement, data: st.DataObject
+) -> None:
+    expected = by_numpy(rearrangement).reshape(-1)
     first = data.draw(st.integers(0, expected.size))
     last = data.draw(st.integers(first, expected.size))
 
-    np.testing.assert_array_equal(arrangement.indices(first, last - first), expected[first:last])
+    np.testing.assert_array_equal(rearrangement.indices(first, last - first), expected[first:last])
 
 
 @settings(max_examples=60, deadline=None)
-@given(arrangements())
-def test_every_canonical_element_is_there_once_but_for_other_parts(arrangement: Arrangement) -> None:
-    count = prod(arrangement.output_shape)
+@given(rearrangements())
+def test_every_canonical_element_is_there_once_but_for_other_parts(rearrangement: Rearrangement) -> None:
+    count = prod(rearrangement.output_shape)
 
-    found = sorted(arrangement.indices(0, count).tolist())
+    found = sorted(rearrangement.indices(0, count).tolist())
 
-    assert found == list(range(arrangement.first, arrangement.first + count))
-    assert count * (1 if arrangement.part is None else arrangement.view[0]) == prod(arrangement.view)
+    assert found == list(range(rearrangement.first, rearrangement.first + count))
+    assert count * (1 if rearrangement.part is None else rearrangement.view[0]) == prod(rearrangement.view)
 
 
 @settings(max_examples=60, deadline=None)
-@given(arrangements())
-def test_only_another_order_of_axes_is_a_permutation(arrangement: Arrangement) -> None:
-    plain = (arrangement.shape, arrangement.order, arrangement.part) == (None, None, None)
+@given(rearrangements())
+def test_only_another_order_of_axes_is_a_permutation(rearrangement: Rearrangement) -> None:
+    plain = (rearrangement.shape, rearrangement.order, rearrangement.part) == (None, None, None)
 
-    assert arrangement.permutes_only(arrangement.view) == plain
-    assert not arrangement.permutes_only((*arrangement.view, 2))
+    assert rearrangement.permutes_only(rearrangement.view) == plain
+    assert not rearrangement.permutes_only((*rearrangement.view, 2))
 
 
 @pytest.mark.parametrize(
-    ("arrangement", "shape"),
+    ("rearrangement", "shape"),
     [
-        (Arrangement((3, 5), (1, 0)), (5, 3)),
-        (Arrangement((6, 2, 3, 5), (2, 3, 0, 1)), (3, 5, 6, 2)),
-        (Arrangement((4, 7, 5), (2, 0, 1), (5, 28)), (5, 28)),
-        (Arrangement((3, 3, 4, 12), (3, 1, 2), part=1), (12, 3, 4)),
+        (Rearrangement((3, 5), (1, 0)), (5, 3)),
+        (Rearrangement((6, 2, 3, 5), (2, 3, 0, 1)), (3, 5, 6, 2)),
+        (Rearrangement((4, 7, 5), (2, 0, 1), (5, 28)), (5, 28)),
+        (Rearrangement((3, 3, 4, 12), (3, 1, 2), part=1), (12, 3, 4)),
     ],
     ids=["linear", "depthwise", "recurrent", "projection"],
 )
-def test_the_shape_is_that_of_the_arranged_tensor(arrangement: Arrangement, shape: Shape) -> None:
-    assert arrangement.output_shape == by_numpy(arrangement).shape == shape
+def test_the_shape_is_that_of_the_arranged_tensor(rearrangement: Rearrangement, shape: Shape) -> None:
+    assert rearrangement.output_shape == by_numpy(rearrangement).shape == shape
 
 
 @pytest.mark.parametrize("first", [0, 1, 2**31 - 4, 2**31 - 1, 2**32 - 12, 3 * (2**31 - 1) - 10])
 def test_a_piece_of_a_row_takes_no_more_memory_than_it_is_long(first: int) -> None:
     rows, columns = 3, 2**31 - 1
-    arrangement = Arrangement((columns, rows), (1, 0))
+    rearrangement = Rearrangement((columns, rows), (1, 0))
     tracemalloc.start()
     try:
-        found = arrangement.indices(first, 10)
+        found = rearrangement.indices(first, 10)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -114,7 +114,7 @@ def test_a_tensor_without_values_loses_none() -> None:
     assert warnings_of(DEAD, "F16", (0, 3)) == ()
 
 
-def test_of_very_many_laws_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_distributions_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounding, "MOST_LOOKED_AT", 3)
     layers = [tensor(f"w{n}", (n + 1,), {"type": "normal", "std": 1e-9}, dtype="F16") for n in range(5)]
 

@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from service.distributions.elementwise import Distribution
+from service.distributions.base import Distribution
 from service.errors import InvalidSpec
 from service.plan.warnings import MOST_SHOWN
 from service.schema import initializers as wire
@@ -70,10 +70,12 @@ def test_every_bare_name_is_in_keras_or_is_known_not_to_be() -> None:
 
 @pytest.mark.parametrize(("name", "class_name"), IN_KERAS.items())
 def test_a_bare_name_is_a_warning_under_keras_where_keras_draws_otherwise(name: str, class_name: str) -> None:
-    (law, warnings), (law_of_keras, none) = in_keras(name), in_keras(class_name)
-    is_same = type(law) is type(law_of_keras) and law.std == pytest.approx(law_of_keras.std, rel=1e-12)
+    (distribution, warnings), (distribution_of_keras, none) = in_keras(name), in_keras(class_name)
+    is_same = type(distribution) is type(distribution_of_keras) and distribution.std == pytest.approx(
+        distribution_of_keras.std, rel=1e-12
+    )
 
-    assert in_keras({"type": name}) == (law, warnings)
+    assert in_keras({"type": name}) == (distribution, warnings)
     assert none == ()
     assert len(warnings) == (not is_same)
     for warning in warnings:
@@ -122,7 +124,7 @@ SAID: Final[list[Layer]] = [
 ]
 
 
-def law_of(shape: tuple[int, ...], initializer: Any, **more: Any) -> Distribution | None:
+def distribution_of(shape: tuple[int, ...], initializer: Any, **more: Any) -> Distribution | None:
     """What is drawn for a bare tensor; None where it is refused."""
     try:
         return planned(tensor("w", shape, initializer, **more)).tensors[0].distribution
@@ -133,9 +135,9 @@ def law_of(shape: tuple[int, ...], initializer: Any, **more: Any) -> Distributio
 @pytest.mark.parametrize("kind", SCHEMES)
 def test_what_draws_otherwise_with_other_inputs_is_a_warning_on_a_bare_tensor(kind: str) -> None:
     shape, initializer = (5, 2, 3), {"type": kind} | REQUIRED.get(kind, {})
-    law = law_of(shape, initializer)
-    depends = law != law_of(shape, initializer, in_axes=[1], out_axes=[2], batch_axes=[0])
-    warnings = () if law is None else planned(tensor("w", shape, initializer)).warnings
+    distribution = distribution_of(shape, initializer)
+    depends = distribution != distribution_of(shape, initializer, in_axes=[1], out_axes=[2], batch_axes=[0])
+    warnings = () if distribution is None else planned(tensor("w", shape, initializer)).warnings
 
     assert len(warnings) == depends
     assert all(warning.startswith(f"'w': {kind} takes the shape [5, 2, 3] for ") for warning in warnings)

@@ -1,6 +1,6 @@
 """What runs on the other machine: golden questions from standard input, a report to standard output.
 
-NumPy and cryptography are all that is there, so laws come as documents, and arrangements without the planner.
+Only NumPy and cryptography are there, so distributions come as documents, and rearrangements without the planner.
 """
 
 from __future__ import annotations
@@ -10,71 +10,44 @@ import platform
 import sys
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
-from math import inf
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from service.distributions.blockwise import Joined, Stacked, Sum
-from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions import read_distribution
 from service.distributions.known_answers import check_known_answers
-from service.distributions.structured import Identity, Orthogonal, Sparse
-from service.distributions.truncated import CutNormal
 from service.errors import BrokenPlatform
 from service.stream.dtypes import DType
 from service.stream.words import Elements, WordSource
 
 Json = dict[str, Any]
-LAWS: Final[dict[str, Any]] = {
-    "uniform": Uniform,
-    "normal": Normal,
-    "truncated_normal": TruncatedNormal,
-    "cut_normal": CutNormal,
-    "constant": Constant,
-    "identity": Identity,
-    "orthogonal": Orthogonal,
-    "sparse": Sparse,
-    "stacked": Stacked,
-    "sum": Sum,
-    "joined": Joined,
-}
-ENDS: Final = {"low": -inf, "high": inf}
-
-
-def law_of(document: Json) -> Distribution:
-    """The law that a document describes."""
-    members = {name: _read(ENDS.get(name) if value is None else value) for name, value in document.items()}
-    law: Distribution = LAWS[members.pop("type")](**members)
-    return law
-
-
-def _read(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_read, value))
-    return law_of(value) if isinstance(value, dict) else value
 
 
 def _arrangement(members: Json) -> Any:
-    """An arrangement, from its own file: its package needs pydantic."""
-    if "arrangement" not in sys.modules:
-        path = Path(__file__).parents[2] / "service" / "plan" / "arrangement.py"
-        spec = spec_from_file_location("arrangement", path)
+    """A rearrangement, from its own file: its package needs pydantic."""
+    if "rearrangement" not in sys.modules:
+        path = Path(__file__).parents[2] / "service" / "plan" / "rearrangement.py"
+        spec = spec_from_file_location("rearrangement", path)
         assert spec is not None
         assert spec.loader is not None
-        sys.modules["arrangement"] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["arrangement"])
-    return sys.modules["arrangement"].Arrangement(**{name: _read(value) for name, value in members.items()})
+        sys.modules["rearrangement"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["rearrangement"])
+    return sys.modules["rearrangement"].Rearrangement(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in members.items()}
+    )
 
 
 def drawn(tensor: Json) -> bytes:
     """A tensor as it lies in a file."""
     dtype, count, first = DType(tensor["dtype"]), tensor["elements"], tensor["first"]
     elements: Elements = range(first, first + count)
-    if tensor["arrangement"] is not None:
-        elements = _arrangement(tensor["arrangement"]).indices(first, count)
+    if tensor["rearrangement"] is not None:
+        elements = _arrangement(tensor["rearrangement"]).indices(first, count)
     stored = np.empty(count, dtype.storage)
-    law_of(tensor["law"]).fill(WordSource(int(tensor["seed"]), tensor["name"]), elements, dtype, stored)
+    read_distribution(tensor["distribution"]).fill(
+        WordSource(int(tensor["seed"]), tensor["name"]), elements, dtype, stored
+    )
     return stored.tobytes()
 
 

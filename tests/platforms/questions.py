@@ -8,8 +8,8 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any, Final
 
-from service.distributions.elementwise import Constant, Distribution, Normal, TruncatedNormal, Uniform
-from service.formats.laws import law_document
+from service.distributions.base import Distribution
+from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, TensorPlan, make_plan
 from service.schema.parsing import read_spec
@@ -20,7 +20,7 @@ from tests.stream.drawing import VECTORS
 
 Json = dict[str, Any]
 MOST_BYTES: Final = 1 << 20
-"""Of a file; the larger examples have no other laws."""
+"""Of a file; the larger examples have no other distributions."""
 
 
 def questions() -> list[Json]:
@@ -34,9 +34,9 @@ def _vectors() -> Iterator[Json]:
         asked = {
             "seed": vector["seed"],
             "name": vector["name"],
-            "law": law_document(_law(vector["distribution"], scale, mean)),
+            "distribution": _distribution(vector["distribution"], scale, mean).document,
             "dtype": vector["dtype"],
-            "arrangement": None,
+            "rearrangement": None,
             "first": vector["start"],
             "elements": vector["count"],
         }
@@ -44,7 +44,7 @@ def _vectors() -> Iterator[Json]:
         yield _question(f"vectors.json: {vector['distribution']} {vector['dtype']}", digest, [asked])
 
 
-def _law(kind: str, scale: float, mean: float) -> Distribution:
+def _distribution(kind: str, scale: float, mean: float) -> Distribution:
     match kind:
         case "uniform":
             return Uniform(mean - scale, mean + scale)
@@ -79,13 +79,13 @@ def _plan(spec: Json) -> Plan:
 
 
 def _asked(tensor: TensorPlan) -> Json:
-    arrangement, law = tensor.parameter.arrangement, tensor.distribution
+    rearrangement, distribution = tensor.parameter.rearrangement, tensor.distribution
     return {
         "seed": tensor.seed,
         "name": tensor.canonical_name,
-        "law": law_document(law),
+        "distribution": distribution.document,
         "dtype": tensor.parameter.dtype,
-        "arrangement": None if arrangement is None or isinstance(law, Constant) else asdict(arrangement),
+        "rearrangement": None if rearrangement is None or isinstance(distribution, Constant) else asdict(rearrangement),
         "first": 0,
         "elements": tensor.elements,
     }

@@ -42,7 +42,7 @@ gains = st.one_of(
 )
 xavier_modes = st.sampled_from(["fan_avg", "fan_in", "fan_out"])
 modes = st.sampled_from(["fan_avg", "fan_in", "fan_out", "fan_geo_avg"])
-laws = st.sampled_from(["uniform", "normal", "truncated_normal"])
+distributions = st.sampled_from(["uniform", "normal", "truncated_normal"])
 ends = st.lists(numbers, min_size=2, max_size=2, unique=True).map(sorted)
 initializers: st.SearchStrategy[Json] = st.one_of(
     st.sampled_from(["xavier_normal", "he_uniform", "glorot_normal", "lecun_normal", "zeros", "normal", "uniform"]),
@@ -52,9 +52,9 @@ initializers: st.SearchStrategy[Json] = st.one_of(
     typed("he_normal", nonlinearity=nonlinearities, mode=modes),
     typed("kaiming_normal", negative_slope=numbers, mode=modes),
     typed("lecun_uniform"),
-    typed("variance_scaling", scale=positive, mode=modes, distribution=laws),
+    typed("variance_scaling", scale=positive, mode=modes, distribution=distributions),
     ends.map(lambda both: {"type": "uniform", "low": both[0], "high": both[1]}).filter(
-        lambda law: float(law["low"]) < float(law["high"])
+        lambda distribution: float(distribution["low"]) < float(distribution["high"])
     ),
     typed("normal", mean=numbers, std=positive),
     typed("truncated_normal", mean=numbers, std=positive),

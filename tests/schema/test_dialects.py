@@ -103,7 +103,7 @@ BY_CLASS: Final[dict[str, Json]] = {
     "Identity": "identity",
     "IdentityInitializer": "identity",
 }
-BY_LAW: Final = {
+BY_DISTRIBUTION: Final = {
     "truncated_normal": "truncated_normal",
     "normal": "truncated_normal",
     "untruncated_normal": "normal",
@@ -128,8 +128,8 @@ SPELLINGS: Final[list[tuple[Json, Json]]] = [
     *((keras("Zeros", dtype=dtype), "zeros") for dtype in (None, "float32", "bfloat16", "F16", "half")),
     (keras("GlorotUniform", seed=None, input_axes=None, output_axes=None), "xavier_uniform"),
     *(
-        (keras("VarianceScaling", scale=3, mode="fan_out", distribution=law), scaling(3, "fan_out", ours))
-        for law, ours in BY_LAW.items()
+        (keras("VarianceScaling", scale=3, mode="fan_out", distribution=distribution), scaling(3, "fan_out", ours))
+        for distribution, ours in BY_DISTRIBUTION.items()
     ),
     (keras("RandomNormal", mean=1, stddev=2), {"type": "normal", "mean": 1, "std": 2}),
     (keras("RandomNormal", mean=1), {"type": "normal", "mean": 1, "std": 0.05}),

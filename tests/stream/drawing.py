@@ -1,4 +1,4 @@
-"""Draws of the laws of the stream, for its tests: never in scratch memory, always the caller's own."""
+"""Draws of the distributions of the stream, for its tests: never in scratch memory, always the caller's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.stream.words import Elements, WordSource
 Array = NDArray[Any]
 
 VECTORS: Final[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text("utf-8"))
-LAWS: Final = ("uniform", "normal", "truncated_normal")
+DISTRIBUTIONS: Final = ("uniform", "normal", "truncated_normal")
 PRECISIONS: Final = (BINARY32, BINARY64)
 NARROW: Final = (DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2)
 
@@ -27,10 +27,10 @@ def copied_words(source: WordSource, elements: Elements, bits: int) -> Array:
     return source.words(elements, bits).copy()
 
 
-def values_of(law: str, words: Array, p: Precision, scale: float = 1.0, mean: float = 0.0) -> Array:
-    """Values of a law for some words, which are left as they are."""
+def values_of(distribution: str, words: Array, p: Precision, scale: float = 1.0, mean: float = 0.0) -> Array:
+    """Values of a distribution for some words, which are left as they are."""
     out = np.empty(words.size, p.floating)
-    match law:
+    match distribution:
         case "uniform":
             return quantiles.uniform(words.copy(), mean - scale, mean + scale, p, out)
         case "normal":
@@ -44,10 +44,10 @@ def stored(values: Array, dtype: DType) -> Array:
     return values if dtype.drawn_directly else narrow(values, dtype, np.empty(values.size, dtype.storage))
 
 
-def drawn(law: str, source: WordSource, elements: Elements, dtype: DType) -> Array:
+def drawn(distribution: str, source: WordSource, elements: Elements, dtype: DType) -> Array:
     """Elements of a tensor of unit scale, as they lie in a file."""
     p = dtype.precision
-    return stored(values_of(law, source.words(elements, p.bits), p), dtype)
+    return stored(values_of(distribution, source.words(elements, p.bits), p), dtype)
 
 
 def random_words(p: Precision, count: int, seed: int = 1) -> Array:

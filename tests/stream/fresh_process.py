@@ -28,7 +28,7 @@ INITIALIZERS: list[Any] = [
 
 
 def network(framework: str) -> bytes:
-    """Every law in every dtype, in odd sizes; in Keras' layout the same values are drawn at scattered indices."""
+    """Every distribution in every dtype, in odd sizes; in Keras' layout the same values, drawn at scattered indices."""
     layers = [
         {"type": "linear", "name": f"{dtype}.{number}", "in_features": 161, "out_features": 331, "bias": False}
         | {"dtype": dtype, "initializer": initializer}

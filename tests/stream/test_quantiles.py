@@ -14,7 +14,7 @@ from service.stream import quantiles
 from service.stream.precision import BINARY32, BINARY64, Precision
 from service.stream.words import WordSource
 from tests.stream import reference
-from tests.stream.drawing import LAWS, PRECISIONS, Array, copied_words, random_words, values_of
+from tests.stream.drawing import DISTRIBUTIONS, PRECISIONS, Array, copied_words, random_words, values_of
 
 REFERENCES: Final = {32: reference.BINARY32, 64: reference.BINARY64}
 LARGEST: Final = {32: 1e37, 64: 1e306}
@@ -25,7 +25,7 @@ TAIL: Final = STANDARD.cdf(-2)
 
 quick = settings(max_examples=60, deadline=None)
 each_precision = pytest.mark.parametrize("p", PRECISIONS, ids=["binary32", "binary64"])
-each_law = pytest.mark.parametrize("law", LAWS)
+each_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 
 
 def words_strategy(p: Precision) -> st.SearchStrategy[list[int]]:
@@ -100,40 +100,46 @@ def test_uniform_values_are_those_of_the_independent_implementation(p: Precision
     assert bits_of(values) == reference_bits([reference.uniform(word, low, high, f) for word in words], p)
 
 
-@each_law
+@each_distribution
 @each_precision
-def test_many_values_are_those_of_the_independent_implementation(p: Precision, law: str) -> None:
+def test_many_values_are_those_of_the_independent_implementation(p: Precision, distribution: str) -> None:
     words = random_words(p, 20_000)
     f = REFERENCES[p.bits]
 
     def value(word: int) -> float:
-        if law == "uniform":
+        if distribution == "uniform":
             return reference.uniform(word, 0.25 - 0.1, 0.25 + 0.1, f)
-        draw = reference.normal if law == "normal" else reference.truncated_normal
+        draw = reference.normal if distribution == "normal" else reference.truncated_normal
         return draw(word, 0.25, 0.1, f)
 
-    assert bits_of(values_of(law, words, p, 0.1, 0.25)) == reference_bits([value(int(word)) for word in words], p)
+    assert bits_of(values_of(distribution, words, p, 0.1, 0.25)) == reference_bits(
+        [value(int(word)) for word in words], p
+    )
 
 
-@each_law
+@each_distribution
 @each_precision
 @quick
 @given(st.data())
 def test_the_complement_of_a_word_has_the_negative_value_bit_for_bit(
-    p: Precision, law: str, data: st.DataObject
+    p: Precision, distribution: str, data: st.DataObject
 ) -> None:
     words = np.array(data.draw(words_strategy(p)), p.word)
     scale = data.draw(scales_strategy(p))
 
-    np.testing.assert_array_equal(bits_of(values_of(law, ~words, p, scale)), bits_of(-values_of(law, words, p, scale)))
+    np.testing.assert_array_equal(
+        bits_of(values_of(distribution, ~words, p, scale)), bits_of(-values_of(distribution, words, p, scale))
+    )
 
 
-@each_law
+@each_distribution
 @each_precision
-def test_the_complements_of_many_words_have_the_negative_values(p: Precision, law: str) -> None:
+def test_the_complements_of_many_words_have_the_negative_values(p: Precision, distribution: str) -> None:
     words = random_words(p, 1 << 18, seed=2)
 
-    np.testing.assert_array_equal(values_of(law, ~words, p).view(p.word), (-values_of(law, words, p)).view(p.word))
+    np.testing.assert_array_equal(
+        values_of(distribution, ~words, p).view(p.word), (-values_of(distribution, words, p)).view(p.word)
+    )
 
 
 @each_precision
@@ -245,12 +251,12 @@ def test_a_value_that_rounds_past_an_end_is_clamped_to_it(p: Precision, low: flo
     assert p.floating(low) <= least < greatest <= p.floating(high)
 
 
-@each_law
+@each_distribution
 @each_precision
-def test_drawing_leaves_no_trace_in_a_later_draw(p: Precision, law: str) -> None:
+def test_drawing_leaves_no_trace_in_a_later_draw(p: Precision, distribution: str) -> None:
     few, many = random_words(p, 17), random_words(p, 5001, seed=9)
-    before = values_of(law, few, p)
+    before = values_of(distribution, few, p)
 
     values_of("normal", many, p, 3.0)
 
-    np.testing.assert_array_equal(values_of(law, few, p), before)
+    np.testing.assert_array_equal(values_of(distribution, few, p), before)

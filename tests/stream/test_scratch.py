@@ -9,13 +9,14 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from service.distributions.elementwise import Distribution, Normal, TruncatedNormal, Uniform
+from service.distributions.base import Distribution
+from service.distributions.elementwise import Normal, TruncatedNormal, Uniform
 from service.stream.dtypes import DType
 from service.stream.scratch import scratch
 from service.stream.words import Elements, WordSource
 from tests.stream.drawing import Array
 
-LAWS: tuple[Distribution, ...] = (Uniform(-0.5, 0.25), Normal(0.0, 0.02), TruncatedNormal(1.0, 0.5))
+DISTRIBUTIONS: tuple[Distribution, ...] = (Uniform(-0.5, 0.25), Normal(0.0, 0.02), TruncatedNormal(1.0, 0.5))
 CHUNK = 3001
 CHUNKS = 5
 Task = tuple[Distribution, DType, str, Elements]
@@ -25,18 +26,18 @@ def tasks() -> list[Task]:
     """Chunks of many tensors, interleaved, by ranges and by backward indices."""
     starts = [number * CHUNK for number in range(CHUNKS)]
     return [
-        (law, dtype, f"{number % 2}.weight", elements)
+        (distribution, dtype, f"{number % 2}.weight", elements)
         for start in starts
-        for number, law in enumerate(LAWS)
+        for number, distribution in enumerate(DISTRIBUTIONS)
         for dtype in DType
         for elements in (range(start, start + CHUNK), np.arange(start, start + CHUNK, dtype=np.int64)[::-1])
     ]
 
 
 def draw(task: Task) -> Array:
-    law, dtype, name, elements = task
+    distribution, dtype, name, elements = task
     out = np.empty(len(elements), dtype.storage)
-    law.fill(WordSource(1, name), elements, dtype, out)
+    distribution.fill(WordSource(1, name), elements, dtype, out)
     return out
 
 

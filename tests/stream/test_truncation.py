@@ -16,7 +16,7 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.distributions.numerics.probabilities import shares
+from service.distributions.numerics.probabilities import tail_probabilities
 from service.stream import truncation
 from service.stream.precision import BINARY32, BINARY64, Precision
 from service.stream.truncation import BLOCK, TAIL_P, TAIL_Q, Cut, cut_normal
@@ -61,7 +61,7 @@ each_width = pytest.mark.parametrize("bits", [32, 64])
 
 
 def cut_at(low: float, high: float) -> Cut:
-    return Cut(low, high, **shares(low, high)._asdict())
+    return Cut(low, high, **tail_probabilities(low, high)._asdict())
 
 
 def draw(words: Array, cut: Cut, mean: float = 0.0, std: float = 1.0, floating: type[Any] = np.float64) -> Array:
@@ -305,11 +305,15 @@ def test_binary32_values_are_the_binary64_values_rounded_once(bits: int) -> None
         np.testing.assert_array_equal(draw(words, cut_at(low, high), 1.5, 0.7, np.float32), wide.astype(np.float32))
 
 
-@pytest.mark.parametrize(("law", "low", "high"), [("truncated_normal", -2.0, 2.0), ("normal", -inf, inf)])
-def test_what_the_contract_draws_too_is_the_same_but_for_last_places(law: str, low: float, high: float) -> None:
+@pytest.mark.parametrize(("distribution", "low", "high"), [("truncated_normal", -2.0, 2.0), ("normal", -inf, inf)])
+def test_what_the_contract_draws_too_is_the_same_but_for_last_places(
+    distribution: str, low: float, high: float
+) -> None:
     words = random_words(BINARY64, 1 << 16)
 
-    np.testing.assert_allclose(draw(words, cut_at(low, high)), values_of(law, words, BINARY64), rtol=2e-15, atol=1e-15)
+    np.testing.assert_allclose(
+        draw(words, cut_at(low, high)), values_of(distribution, words, BINARY64), rtol=2e-15, atol=1e-15
+    )
 
 
 @given(sizes=st.lists(st.integers(0, 400), max_size=6))

@@ -23,7 +23,7 @@ class Sized(Protocol):
         """Bytes, about."""
 
 
-class InUse:
+class PlansInUse:
     """How much memory plans take that somebody has, whether they are kept or not.
 
     Args:
@@ -76,7 +76,7 @@ class Spellings:
         self._known[digest] = canonical
 
 
-class Kept:
+class PlanCache:
     """What was asked for last, up to a sum of estimated sizes.
 
     Args:

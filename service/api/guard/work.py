@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from service.api.guard import metrics
 from service.api.guard.admission import Admission
-from service.api.guard.plan_cache import InUse, Kept, Sized, Spellings
+from service.api.guard.plan_cache import PlanCache, PlansInUse, Sized, Spellings
 from service.api.http.options import FileOptions, SpecOptions
 from service.formats.safetensors import SafetensorsFile, check_outline
 from service.limits import Limits
@@ -67,7 +67,7 @@ class Source(NamedTuple):
     read: Callable[[bytes, Limits], ModelSpec]
 
 
-class Planning:
+class PlannerThreads:
     """What plans for requests, and keeps the plans.
 
     Args:
@@ -84,8 +84,8 @@ class Planning:
 
     def __init__(self, limits: Limits, queue: int, kept_bytes: int, used_bytes: int) -> None:
         self.limits = limits
-        self.kept = Kept(kept_bytes)
-        self.in_use = InUse(used_bytes)
+        self.kept = PlanCache(kept_bytes)
+        self.in_use = PlansInUse(used_bytes)
         self.spellings = Spellings()
         self._small, self._large = Lane("plan small", queue), Lane("plan large", queue)
 
@@ -144,7 +144,7 @@ class _Request:
         make: makes it of an outline.
     """
 
-    def __init__(self, planning: Planning, asked: _Asked, make: Callable[[Outline], Sized]) -> None:
+    def __init__(self, planning: PlannerThreads, asked: _Asked, make: Callable[[Outline], Sized]) -> None:
         self.asked = asked
         self._planning, self._make = planning, make
         self._text, self._digest = b"", b""
@@ -157,14 +157,14 @@ class _Request:
         found = self._planning.kept.find(self._key())
         if found is not None or len(self._text) >= LARGE_TEXT:
             return found
-        outline = self._understood()
+        outline = self._resolved()
         return self._made(outline) if outline.tensors < LARGE_PLAN else None
 
     def finish(self) -> Any:
         """What is asked for, however large."""
-        return self._made(self._outline or self._understood())
+        return self._made(self._outline or self._resolved())
 
-    def _understood(self) -> Outline:
+    def _resolved(self) -> Outline:
         spec, limits = self.asked.source.read(self._text, self._planning.limits), self._planning.limits
         self._outline = make_outline(self.asked.options.applied_to(spec), limits)
         canonical = canonical_json(canonical_document(spec)) if self.asked.options.change else self._outline.canonical

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.guard import metrics
 from service.api.http.conditionals import Selection
-from service.api.state import Services, caller_of
+from service.api.state import AppState, caller_of
 from service.formats.json import MOST_IN_URL, file_path
 from service.formats.safetensors import SafetensorsFile
 
@@ -80,7 +80,7 @@ def kept(request: Request, how_long: str) -> str:
     return f"private, {how_long}" if hasattr(request.state, "caller") else f"public, {how_long}"
 
 
-async def deliver(request: Request, services: Services, file: SafetensorsFile, selection: Selection) -> Response:
+async def deliver(request: Request, services: AppState, file: SafetensorsFile, selection: Selection) -> Response:
     """The selected part of a file as an answer."""
     headers = _file_headers(request, file)
     if selection.status == 304:

@@ -29,7 +29,7 @@ from service.errors import (
     MalformedDocument,
     OverBudget,
     Refused,
-    TurnedAway,
+    RetryLater,
     UnknownPermalink,
     XavierError,
 )
@@ -130,7 +130,7 @@ def _fault(fault: Fault, error: Refused) -> dict[str, str]:
 
 async def _on_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, XavierError)
-    headers = {"Retry-After": str(error.seconds)} if isinstance(error, TurnedAway) else None
+    headers = {"Retry-After": str(error.seconds)} if isinstance(error, RetryLater) else None
     return problem_response(describe(error), headers)
 
 

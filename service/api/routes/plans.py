@@ -14,7 +14,7 @@ from service.api.http.negotiation import JSON, require_json
 from service.api.http.options import FileQuery, OnceOnly, Permalink, SpecQuery
 from service.api.http.sources import linked, posted
 from service.api.openapi import SPEC_BODY, plan_answer, problems, statistics_answer
-from service.api.state import Services, Shared
+from service.api.state import AppState, Shared
 from service.formats.json import STATISTICS_VERSION, plan_json, statistics_json
 from service.plan import Plan
 from service.schema.parsing import remarks_on
@@ -32,7 +32,7 @@ router = APIRouter(tags=["plans"])
     response_class=Response,
 )
 async def plan_weights(request: Request, services: Shared, options: FileQuery) -> Response:
-    """Every tensor with its names, shape, fans, law and place in the file; totals, digest and permalink."""
+    """Every tensor with its names, shape, fans, distribution and place in the file; totals, digest and permalink."""
     require_json(request)
     raw = await read_body(request, services.max_body_bytes)
     file = await services.file(request, posted(raw), options)
@@ -76,7 +76,7 @@ async def get_statistics(request: Request, services: Shared, permalink: Permalin
     return await _measured(request, services, plan, headers)
 
 
-async def _measured(request: Request, services: Services, plan: Plan, headers: dict[str, str]) -> Response:
+async def _measured(request: Request, services: AppState, plan: Plan, headers: dict[str, str]) -> Response:
     services.require_platform()
     if request.method == "HEAD":
         return headless(200, {"Content-Type": JSON, **headers})

@@ -15,7 +15,7 @@ from service.api.http.negotiation import JSON
 from service.api.http.options import FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
 from service.api.http.sources import linked, posted
 from service.api.openapi import SPEC_BODY, problems, weights_answers
-from service.api.state import Services, Shared
+from service.api.state import AppState, Shared
 from service.delivery.pool import Task, needs
 from service.formats.json import check_json_size, weights_json
 from service.plan import Plan
@@ -73,7 +73,7 @@ def _wants_json(request: Request, options: WeightsOptions) -> bool:
     return options.format == "json"
 
 
-async def _json_answer(request: Request, services: Services, plan: Plan, options: WeightsOptions) -> Response:
+async def _json_answer(request: Request, services: AppState, plan: Plan, options: WeightsOptions) -> Response:
     check_json_size(plan, services.limits)
     statistics = options.statistics or "measured"  # the values are at hand, so measuring them costs little
     measured = await services.measure(plan, request) if statistics == "measured" else None

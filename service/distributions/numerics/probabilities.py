@@ -33,11 +33,11 @@ FARTHEST: Final = 40.0
 """Ends beyond it count as it: only 4e-350 lies there, nothing even beside `LEAST_MASS` in so many digits."""
 SERIES_END: Final = 6
 """Below it the series converges sooner, from it on the continued fraction."""
-KEPT: Final = 1 << 12
+REMEMBERED: Final = 1 << 12
 """How many pairs of ends are remembered."""
 
 
-class Shares(NamedTuple):
+class TailProbabilities(NamedTuple):
     """How a standard normal lies about two ends; see `service.stream.truncation.Cut`."""
 
     below: float
@@ -55,8 +55,8 @@ class Moments(NamedTuple):
     std: float
 
 
-@lru_cache(KEPT)
-def shares(low: float, high: float) -> Shares:
+@lru_cache(REMEMBERED)
+def tail_probabilities(low: float, high: float) -> TailProbabilities:
     """The probabilities below, between and above two ends, in sigmas; either may be infinite.
 
     Raises:
@@ -70,12 +70,12 @@ def shares(low: float, high: float) -> Shares:
         anchor = -1 if a >= 0 else 1 if b <= 0 else 0
         origin = {-1: 2 * _area(a), 0: _between(-a, b), 1: 2 * _area(b)}[anchor]
         below, above, half = (_rounded(part / whole) for part in (_tail(-a), _tail(b), mass / 2))
-        return Shares(below, above, half, anchor, _rounded(origin / unit), _rounded(mass / unit))
+        return TailProbabilities(below, above, half, anchor, _rounded(origin / unit), _rounded(mass / unit))
 
 
-@lru_cache(KEPT)
+@lru_cache(REMEMBERED)
 def moments(low: float, high: float) -> Moments:
-    """Mean and standard deviation of a standard normal cut at two ends that `shares` takes.
+    """Mean and standard deviation of a standard normal cut at two ends that `tail_probabilities` takes.
 
     Source: Johnson, Kotz & Balakrishnan 1994, Continuous Univariate Distributions, volume 1, chapter 13, section 10.1.
     """
@@ -155,7 +155,7 @@ def _half_line(digits: int) -> Decimal:
         return _series(z, digits) + _fraction(z, digits)
 
 
-@lru_cache(KEPT)
+@lru_cache(REMEMBERED)
 def _series(z: Decimal, digits: int) -> Decimal:
     """The area as e^(-z^2/2) (z + z^3/3 + z^5/(3.5) + ...), whose terms are of one sign."""
     with _digits(digits):
@@ -167,7 +167,7 @@ def _series(z: Decimal, digits: int) -> Decimal:
         return _density(z) * total
 
 
-@lru_cache(KEPT)
+@lru_cache(REMEMBERED)
 def _fraction(z: Decimal, digits: int) -> Decimal:
     """The tail as e^(-z^2/2) / (z + 1 / (z + 2 / (z + 3 / ...))), z at least `SERIES_END`.
 

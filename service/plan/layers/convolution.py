@@ -7,13 +7,13 @@ from math import prod
 
 from service.initializers import fans
 from service.initializers.fans import Connectivity
-from service.plan.parameter import Builder, Role
-from service.plan.rearrangement import Arrangement
+from service.plan.parameter import Builder, LayerParameter
+from service.plan.rearrangement import Rearrangement
 from service.schema import layers
 from service.stream.words import Shape
 
 
-def convolution(layer: layers.Convolution, build: Builder) -> Iterator[Role]:
+def convolution(layer: layers.Convolution, build: Builder) -> Iterator[LayerParameter]:
     """Weight (out, in / groups, *kernel) and bias; Keras: (*kernel, in / groups, out)."""
     kernel, groups = layer.kernel_size, layer.groups
     _check_groups(layer)
@@ -22,7 +22,7 @@ def convolution(layer: layers.Convolution, build: Builder) -> Iterator[Role]:
     yield from _with_bias(layer, build, shape, exact)
 
 
-def transposed(layer: layers.ConvTranspose, build: Builder) -> Iterator[Role]:
+def transposed(layer: layers.ConvTranspose, build: Builder) -> Iterator[LayerParameter]:
     """Weight (in, out / groups, *kernel) and bias; Keras: (*kernel, out / groups, in)."""
     kernel, groups = layer.kernel_size, layer.groups
     _check_groups(layer)
@@ -31,7 +31,7 @@ def transposed(layer: layers.ConvTranspose, build: Builder) -> Iterator[Role]:
     yield from _with_bias(layer, build, shape, exact)
 
 
-def depthwise(layer: layers.DepthwiseConv, build: Builder) -> Iterator[Role]:
+def depthwise(layer: layers.DepthwiseConv, build: Builder) -> Iterator[LayerParameter]:
     """Weight (in . multiplier, 1, *kernel) and bias; Keras: (*kernel, in, multiplier)."""
     channels, kernel = layer.in_channels * layer.depth_multiplier, layer.kernel_size
     yield _depthwise(layer, build, ("weight", "kernel"))
@@ -39,7 +39,7 @@ def depthwise(layer: layers.DepthwiseConv, build: Builder) -> Iterator[Role]:
         yield build.bias(channels, layer.bias_initializer, prod(kernel))
 
 
-def separable(layer: layers.SeparableConv, build: Builder) -> Iterator[Role]:
+def separable(layer: layers.SeparableConv, build: Builder) -> Iterator[LayerParameter]:
     """A depthwise weight without bias, then a convolution with a kernel of one place."""
     channels, ones = layer.in_channels * layer.depth_multiplier, (1,) * len(layer.kernel_size)
     yield _depthwise(layer, build, ("depthwise.weight", "depthwise_kernel"))
@@ -58,24 +58,26 @@ def separable(layer: layers.SeparableConv, build: Builder) -> Iterator[Role]:
 
 def _with_bias(
     layer: layers.Convolution | layers.ConvTranspose, build: Builder, shape: Shape, exact: Connectivity
-) -> Iterator[Role]:
+) -> Iterator[LayerParameter]:
     fan_in = prod(shape[1:])
     yield build.kernel(shape, exact, fan_in, _in_keras(shape))
     if layer.bias:
         yield build.bias(layer.out_channels, layer.bias_initializer, fan_in)
 
 
-def _depthwise(layer: layers.DepthwiseConv | layers.SeparableConv, build: Builder, names: tuple[str, str]) -> Role:
+def _depthwise(
+    layer: layers.DepthwiseConv | layers.SeparableConv, build: Builder, names: tuple[str, str]
+) -> LayerParameter:
     channels, multiplier, kernel = layer.in_channels, layer.depth_multiplier, layer.kernel_size
     shape, view = (channels * multiplier, 1, *kernel), (channels, multiplier, *kernel)
-    keras_axes = Arrangement(view, (*range(2, len(view)), 0, 1))
+    keras_axes = Rearrangement(view, (*range(2, len(view)), 0, 1))
     exact = fans.convolution(channels, channels * multiplier, kernel, channels)
     weight = build.kernel(shape, exact, prod(kernel), keras_axes, names=names)
     return weight._replace(keras=Connectivity(view, in_axes=(0,), out_axes=(1,)))
 
 
-def _in_keras(shape: Shape) -> Arrangement:
-    return Arrangement(shape, (*range(2, len(shape)), 1, 0))
+def _in_keras(shape: Shape) -> Rearrangement:
+    return Rearrangement(shape, (*range(2, len(shape)), 1, 0))
 
 
 def _check_groups(layer: layers.Convolution | layers.ConvTranspose) -> None:

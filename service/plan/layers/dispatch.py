@@ -11,8 +11,8 @@ from service.initializers.fans import Connectivity
 from service.plan.layers.attention import attention
 from service.plan.layers.convolution import convolution, depthwise, separable, transposed
 from service.plan.layers.recurrent import recurrent
-from service.plan.parameter import ONES, ZEROS, Builder, Role, within
-from service.plan.rearrangement import Arrangement
+from service.plan.parameter import ONES, ZEROS, Builder, LayerParameter, within
+from service.plan.rearrangement import Rearrangement
 from service.schema import initializers as wire
 from service.schema import layers
 from service.schema.layers import Leaf
@@ -22,7 +22,7 @@ STANDARD_NORMAL: Final = wire.Normal(type="normal")
 KERAS_EMBEDDING: Final = wire.Uniform(type="uniform", low=-0.05, high=0.05)
 
 
-def roles_of(layer: Leaf, spec: ModelSpec) -> Iterator[Role]:  # noqa: C901, PLR0911 - one case a kind of layer
+def layer_parameters(layer: Leaf, spec: ModelSpec) -> Iterator[LayerParameter]:  # noqa: C901, PLR0911 - one case a kind of layer
     """The parameters of one layer, in order.
 
     Raises:
@@ -56,28 +56,28 @@ def roles_of(layer: Leaf, spec: ModelSpec) -> Iterator[Role]:  # noqa: C901, PLR
             assert_never(layer)
 
 
-def _linear(layer: layers.Linear, build: Builder) -> Iterator[Role]:
+def _linear(layer: layers.Linear, build: Builder) -> Iterator[LayerParameter]:
     inputs, outputs = layer.in_features, layer.out_features
-    shape, in_out = (outputs, inputs), Arrangement((outputs, inputs), (1, 0))
+    shape, in_out = (outputs, inputs), Rearrangement((outputs, inputs), (1, 0))
     weight = build.kernel(shape, fans.linear(inputs, outputs), inputs, in_out)
     if layer.layout == "in_out":  # stored so, PyTorch's rule takes the outputs for inputs
-        weight = weight._replace(arrangement=in_out, torch=Connectivity(shape, in_axes=(0,), out_axes=(1,)))
+        weight = weight._replace(rearrangement=in_out, torch=Connectivity(shape, in_axes=(0,), out_axes=(1,)))
     yield weight
     if layer.bias:
         yield build.bias(outputs, layer.bias_initializer, inputs)
 
 
-def _bilinear(layer: layers.Bilinear, build: Builder) -> Iterator[Role]:
+def _bilinear(layer: layers.Bilinear, build: Builder) -> Iterator[LayerParameter]:
     one, other, outputs = layer.in1_features, layer.in2_features, layer.out_features
     shape = (outputs, one, other)
-    weight = build.kernel(shape, fans.bilinear(one, other, outputs), one, Arrangement(shape, (1, 2, 0)))
+    weight = build.kernel(shape, fans.bilinear(one, other, outputs), one, Rearrangement(shape, (1, 2, 0)))
     counted = Connectivity(shape, in_axes=(2,), out_axes=(0,))
     yield weight._replace(keras=counted, torch_default=partial(within, one), keras_default=None)
     if layer.bias:
         yield build.bias(outputs, layer.bias_initializer, one)._replace(keras_default=None)
 
 
-def _embedding(layer: layers.Embedding, build: Builder) -> Iterator[Role]:
+def _embedding(layer: layers.Embedding, build: Builder) -> Iterator[LayerParameter]:
     rows, columns = layer.num_embeddings, layer.embedding_dim
     initializer = build.initializer(layer.initializer, STANDARD_NORMAL)
     table = build.plain(("weight", "embeddings"), (rows, columns), initializer, STANDARD_NORMAL)
@@ -85,7 +85,7 @@ def _embedding(layer: layers.Embedding, build: Builder) -> Iterator[Role]:
     yield table._replace(exact=lookup, assumed="one-hot inputs", keras=lookup, keras_default=KERAS_EMBEDDING)
 
 
-def _norm(layer: layers.Norm, build: Builder) -> Iterator[Role]:
+def _norm(layer: layers.Norm, build: Builder) -> Iterator[LayerParameter]:
     match layer:
         case layers.LayerNorm(normalized_shape=shape, elementwise_affine=affine):
             biased = affine and layer.bias
@@ -108,9 +108,9 @@ def _norm(layer: layers.Norm, build: Builder) -> Iterator[Role]:
         yield build.plain(("running_var", "moving_variance"), shape, ONES, ONES)
 
 
-def _tensor(layer: layers.Tensor, build: Builder) -> Iterator[Role]:
+def _tensor(layer: layers.Tensor, build: Builder) -> Iterator[LayerParameter]:
     by_axes = layer.in_axes is not None and layer.out_axes is not None
-    yield Role(
+    yield LayerParameter(
         name="",
         output_name="",
         shape=layer.shape,

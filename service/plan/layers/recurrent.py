@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from service.distributions.blockwise import joined, stacked, summed
-from service.distributions.elementwise import Constant, Distribution
+from service.distributions.base import Distribution
+from service.distributions.blockwise import blockwise, concatenated, summed
+from service.distributions.elementwise import Constant
 from service.initializers import fans
 from service.initializers.fans import Connectivity
-from service.plan.parameter import NUMBER, XAVIER, Builder, Role, within
-from service.plan.rearrangement import Arrangement
+from service.plan.parameter import NUMBER, XAVIER, Builder, LayerParameter, within
+from service.plan.rearrangement import Rearrangement
 from service.schema import initializers as wire
 from service.schema import layers
 from service.schema.initializers import AnyInitializer
@@ -28,21 +29,21 @@ FORGET_GATE: Final = 1
 ORTHOGONAL: Final = wire.Orthogonal(type="orthogonal")
 
 
-def recurrent(layer: layers.Recurrent, build: Builder) -> Iterator[Role]:
+def recurrent(layer: layers.Recurrent, build: Builder) -> Iterator[LayerParameter]:
     """The parameters of every layer and direction; all layers but the first have the same."""
     yield from _parameters(layer, build, range(1), layer.input_size)
     if layer.num_layers > 1:
         yield from _parameters(layer, build, range(1, layer.num_layers), layer.hidden_size * (1 + layer.bidirectional))
 
 
-def _parameters(layer: layers.Recurrent, build: Builder, numbers: range, inputs: int) -> Iterator[Role]:
+def _parameters(layer: layers.Recurrent, build: Builder, numbers: range, inputs: int) -> Iterator[LayerParameter]:
     """The parameters of some layers of a stack, direction by direction."""
     for direction in ("forward", "backward") if layer.bidirectional else ("forward",):
         suffix = f"_l{NUMBER}" + ("_reverse" if direction == "backward" else "")
         path = f"{NUMBER}." if layer.num_layers > 1 else ""
         path += f"{direction}." if layer.bidirectional else ""
-        for role in _Cell(layer, build, suffix, path).parameters(inputs):
-            yield role._replace(numbers=numbers)
+        for defined in _Cell(layer, build, suffix, path).parameters(inputs):
+            yield defined._replace(numbers=numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class _Cell:
     suffix: str
     path: str
 
-    def parameters(self, inputs: int) -> Iterator[Role]:
+    def parameters(self, inputs: int) -> Iterator[LayerParameter]:
         """Both weights, and the biases of the framework."""
         yield self._weight("weight_ih", "kernel", inputs, None)
         recurrent_kernel = self._weight("weight_hh", "recurrent_kernel", self.hidden, self.layer.recurrent_initializer)
@@ -84,9 +85,9 @@ class _Cell:
         """What the layer says of the bias of the forget gate."""
         return self.layer.forget_bias if isinstance(self.layer, layers.LSTM) else None
 
-    def _weight(self, name: str, keras_name: str, inputs: int, own: AnyInitializer | None) -> Role:
+    def _weight(self, name: str, keras_name: str, inputs: int, own: AnyInitializer | None) -> LayerParameter:
         shape = (self.gates * self.hidden, inputs)
-        arrangement = Arrangement(
+        rearrangement = Rearrangement(
             view=(self.gates, self.hidden, inputs),
             axes=(2, 0, 1),
             shape=(inputs, self.gates * self.hidden),
@@ -94,10 +95,10 @@ class _Cell:
         )
         exact = fans.fused(self.gates, inputs, self.hidden)
         names = (name + self.suffix, self.path + keras_name)
-        weight = self.build.kernel(shape, exact, self.hidden, arrangement, initializer=own, names=names)
+        weight = self.build.kernel(shape, exact, self.hidden, rearrangement, initializer=own, names=names)
         return weight._replace(torch_default=partial(within, self.hidden), keras_default=XAVIER)
 
-    def _bias(self, name: str, forget: float | None, keras_forget: float) -> Role:
+    def _bias(self, name: str, forget: float | None, keras_forget: float) -> LayerParameter:
         """One bias of PyTorch; Keras' default adds one to the forget gate of an LSTM."""
         bias = self.build.bias(self.gates * self.hidden, self.layer.bias_initializer, self.hidden)
         bias = bias._replace(name=name + self.suffix, output_name=name + self.suffix)
@@ -110,15 +111,15 @@ class _Cell:
             bias = bias._replace(keras_default=partial(self._forgetting, keras_forget, Constant(0.0)))
         return bias
 
-    def _forgetting(self, forget: float, law: Distribution, *_: object) -> Distribution:
-        laws = [law] * self.gates
-        laws[FORGET_GATE] = Constant(forget)
-        return stacked(laws, self.hidden)
+    def _forgetting(self, forget: float, distribution: Distribution, *_: object) -> Distribution:
+        distributions = [distribution] * self.gates
+        distributions[FORGET_GATE] = Constant(forget)
+        return blockwise(distributions, self.hidden)
 
-    def _one_bias(self, first: Role, second: Role) -> Role:
+    def _one_bias(self, first: LayerParameter, second: LayerParameter) -> LayerParameter:
         """Keras' bias: the sum of both, or for a GRU both, one after the other."""
         one = first._replace(output_name=self.path + "bias", parts=(first, second), combine=summed)
         if self.layer.type != "gru":
             return one
-        join = partial(joined, order=GRU_IN_KERAS, length=self.hidden)
+        join = partial(concatenated, order=GRU_IN_KERAS, length=self.hidden)
         return one._replace(shape=(2, *first.shape), combine=join)

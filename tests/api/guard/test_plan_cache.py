@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from service.api.guard import plan_cache as module
-from service.api.guard.plan_cache import InUse, Kept, Sized, Spellings
+from service.api.guard.plan_cache import PlanCache, PlansInUse, Sized, Spellings
 from service.errors import Busy, InvalidSpec
 
 
@@ -21,7 +21,7 @@ class Thing:
 
 
 def test_what_is_kept_is_made_once_while_there_is_room() -> None:
-    kept, made = Kept(30), list[str]()
+    kept, made = PlanCache(30), list[str]()
 
     def make(name: str) -> Thing:
         made.append(name)
@@ -35,7 +35,7 @@ def test_what_is_kept_is_made_once_while_there_is_room() -> None:
 
 
 def test_what_is_larger_than_all_room_drives_nothing_out() -> None:
-    kept = Kept(30)
+    kept = PlanCache(30)
     small = kept.get("small", lambda: Thing(20))
 
     assert kept.get("large", lambda: Thing(31)).memory == 31
@@ -44,7 +44,7 @@ def test_what_is_larger_than_all_room_drives_nothing_out() -> None:
 
 
 def test_simultaneous_askers_have_one_thing_made_or_one_error() -> None:
-    kept, made, all_ask = Kept(100), list[int](), threading.Event()
+    kept, made, all_ask = PlanCache(100), list[int](), threading.Event()
 
     def make() -> Sized:
         assert all_ask.wait(20)
@@ -67,7 +67,7 @@ def test_simultaneous_askers_have_one_thing_made_or_one_error() -> None:
 
 
 def test_what_is_in_use_is_counted_by_caller_until_nobody_has_it() -> None:
-    in_use = InUse(100)
+    in_use = PlansInUse(100)
     things = {"a": [Thing(49), Thing(1)], "b": [Thing(30)]}
     for caller, owned in things.items():
         in_use.check(caller)

@@ -1,4 +1,4 @@
-"""Planning: small before large, callers in turn, each plan made once, and what is kept of it."""
+"""PlannerThreads: small before large, callers in turn, each plan made once, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.api.guard import work as planning
-from service.api.guard.work import LARGE_PLAN, LARGE_TEXT, Lane, Planning
+from service.api.guard.work import LARGE_PLAN, LARGE_TEXT, Lane, PlannerThreads
 from service.api.http.options import FileOptions, SpecOptions
 from service.api.http.sources import linked, posted
 from service.errors import Busy, InvalidSpec, UnknownPermalink
@@ -98,7 +98,7 @@ def asked(*sources: planning.Source, options: FileOptions = OPTIONS) -> list[Any
     """The files of some specifications, asked for one after the other."""
 
     async def scenario() -> list[Any]:
-        desk = Planning(Limits(), 10, 1 << 20, 1 << 30)
+        desk = PlannerThreads(Limits(), 10, 1 << 20, 1 << 30)
         try:
             return [await desk.file("somebody", source, options) for source in sources]
         finally:
@@ -156,7 +156,7 @@ def test_options_have_files_of_their_own(lanes: list[str]) -> None:
 
 def test_a_plan_alone_is_kept_apart_from_files() -> None:
     async def scenario() -> bool:
-        desk = Planning(Limits(), 10, 1 << 20, 1 << 30)
+        desk = PlannerThreads(Limits(), 10, 1 << 20, 1 << 30)
         plans = [await desk.plan("somebody", posted(CANONICAL), SpecOptions()) for _ in range(2)]
         file = await desk.file("somebody", posted(CANONICAL), OPTIONS)
         desk.close()
@@ -177,7 +177,7 @@ def test_large_plans_that_are_in_use_take_no_more_memory_than_they_may() -> None
     [one] = asked(posted(body(MANY)))
 
     async def scenario() -> None:
-        desk = Planning(Limits(), 10, kept_bytes=0, used_bytes=3 * one.memory)
+        desk = PlannerThreads(Limits(), 10, kept_bytes=0, used_bytes=3 * one.memory)
 
         async def ask(caller: str, document: Spec) -> Any:
             return await desk.file(caller, posted(body(document)), OPTIONS)

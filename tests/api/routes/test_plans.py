@@ -126,7 +126,7 @@ def test_a_seed_that_javascript_may_have_rounded_is_a_warning(client: httpx.Clie
     assert overridden.json()["warnings"] == []
 
 
-def test_fans_and_laws_are_in_the_plan(client: httpx.Client) -> None:
+def test_fans_and_distributions_are_in_the_plan(client: httpx.Client) -> None:
     [weight, bias] = client.post("/v1/plan", json=spec(linear(fan_in=784, fan_out=256))).json()["tensors"]
 
     bound = (6 / (784 + 256)) ** 0.5

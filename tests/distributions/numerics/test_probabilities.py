@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from service.distributions.numerics.probabilities import LEAST_MASS, moments, shares
+from service.distributions.numerics.probabilities import LEAST_MASS, moments, tail_probabilities
 
 CUTS: Final = (
     (-2.0, 2.0),
@@ -123,7 +123,7 @@ def exact_moments(low: float, high: float) -> tuple[float, float]:
 
 @each_cut
 def test_every_probability_is_the_real_one_rounded_once(low: float, high: float) -> None:
-    assert tuple(shares(low, high)) == exact_shares(low, high)
+    assert tuple(tail_probabilities(low, high)) == exact_shares(low, high)
 
 
 @each_cut
@@ -136,7 +136,7 @@ def test_every_moment_is_the_real_one_rounded_once(low: float, high: float) -> N
 def test_the_numbers_of_any_cut_are_the_real_ones_rounded_once(start: float, width: float) -> None:
     assume(start < start + width)
 
-    assert tuple(shares(start, start + width)) == exact_shares(start, start + width)
+    assert tuple(tail_probabilities(start, start + width)) == exact_shares(start, start + width)
     assert tuple(moments(start, start + width)) == exact_moments(start, start + width)
 
 
@@ -146,7 +146,7 @@ def test_probabilities_are_near_those_of_the_standard_library(ends: list[float])
     low, high = ends
     assume(high - low > 1e-6)
 
-    found = shares(low, high)
+    found = tail_probabilities(low, high)
 
     assert found.below == pytest.approx(STANDARD.cdf(low), rel=1e-12, abs=1e-16)
     assert found.above == pytest.approx(erfc(high / sqrt(2)) / 2, rel=1e-12, abs=0)
@@ -158,7 +158,7 @@ def test_probabilities_are_near_those_of_the_standard_library(ends: list[float])
 def test_the_mirror_image_of_a_cut_has_the_mirror_image_of_its_numbers(ends: list[float]) -> None:
     low, high = ends
     assume(high - low > 1e-9)
-    found, mirrored = shares(low, high), shares(-high, -low)
+    found, mirrored = tail_probabilities(low, high), tail_probabilities(-high, -low)
 
     assert mirrored == (found.above, found.below, found.half, -found.anchor, -found.origin, found.slope)
     assert moments(-high, -low) == (-moments(low, high).mean, moments(low, high).std)
@@ -173,18 +173,18 @@ def test_the_half_normal_has_the_moments_of_the_textbook() -> None:
 
 def test_a_cut_at_two_sigmas_has_the_deviation_of_the_contract() -> None:
     assert moments(-2.0, 2.0) == (0.0, 0.8796256610342398)
-    assert shares(-2.0, 2.0).slope == 1
+    assert tail_probabilities(-2.0, 2.0).slope == 1
 
 
 def test_what_is_not_cut_has_the_moments_of_the_normal() -> None:
     assert moments(-inf, inf) == (0.0, 1.0)
-    assert shares(-inf, inf)[:4] == (0.0, 0.0, 0.5, 0)
+    assert tail_probabilities(-inf, inf)[:4] == (0.0, 0.0, 0.5, 0)
 
 
 @pytest.mark.parametrize(("low", "high"), [(2.0, 2.0), (3.0, -3.0), (inf, inf), (inf, -inf), (nan, 1.0), (1.0, nan)])
 def test_ends_that_are_not_in_order_are_refused(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="the lower end must be below the upper"):
-        shares(low, high)
+        tail_probabilities(low, high)
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_ends_that_are_not_in_order_are_refused(low: float, high: float) -> None
 )
 def test_cuts_that_leave_next_to_nothing_are_refused(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="must begin within 36 sigmas of the mean, or be wider"):
-        shares(low, high)
+        tail_probabilities(low, high)
 
 
 def test_no_number_that_is_used_in_drawing_is_subnormal() -> None:
     for low, high in [*CUTS, (36.1, inf), (0.1, 37.52), (0.1, 37.51), (-37.6, 1.0)]:
-        found = shares(low, high)
+        found = tail_probabilities(low, high)
 
         assert found.half >= LEAST_MASS / 2
         assert min(found.half, found.slope) * 2.0**-62 >= 2.0**-1022
@@ -215,9 +215,9 @@ def test_no_number_that_is_used_in_drawing_is_subnormal() -> None:
 
 
 def test_the_context_of_the_caller_neither_matters_nor_changes() -> None:
-    expected = shares.__wrapped__(-1e-9, 0.1), moments.__wrapped__(-1e-9, 0.1)
+    expected = tail_probabilities.__wrapped__(-1e-9, 0.1), moments.__wrapped__(-1e-9, 0.1)
 
     with localcontext(Context(prec=3, Emin=-5, Emax=5, traps=[Inexact, FloatOperation])) as mine:
-        assert (shares.__wrapped__(-1e-9, 0.1), moments.__wrapped__(-1e-9, 0.1)) == expected
+        assert (tail_probabilities.__wrapped__(-1e-9, 0.1), moments.__wrapped__(-1e-9, 0.1)) == expected
         assert (mine.prec, getcontext().prec) == (3, 3)
         assert not mine.flags[Inexact]
