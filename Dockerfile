@@ -12,6 +12,7 @@ RUN /opt/xavier/bin/pip check
 
 FROM python:3.12-slim
 LABEL org.opencontainers.image.title="xavier" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Reproducible weight initialization over HTTP" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/xavier /opt/xavier

@@ -48,7 +48,7 @@ bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/bounds.py
 
-generated: $(VENV)/serve.done ## write the OpenAPI document and the README's table of settings
+generated: $(VENV)/serve.done ## write the OpenAPI document and the table of settings
 	$(BIN)/python -m service openapi > openapi/openapi.json
 	$(BIN)/python -m service.settings
 

@@ -225,7 +225,7 @@ class Settings(BaseSettings):
 
 
 def settings_table() -> str:
-    """Every setting as a Markdown table, for the README."""
+    """Every setting as a row of a Markdown table."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "cores" if field.default_factory else f"`{field.default}`"
@@ -234,12 +234,12 @@ def settings_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """A Markdown text whose part between the settings markers is the table of today."""
+    """A Markdown text with the current table between its settings markers."""
     before, opening, rest = text.partition("<!-- settings -->\n")
     _, closing, after = rest.partition("<!-- /settings -->")
     return f"{before}{opening}{settings_table()}\n{closing}{after}"
 
 
 if __name__ == "__main__":
-    readme = Path("README.md")
-    readme.write_text(with_table(readme.read_text()))
+    page = Path("docs/operations.md")
+    page.write_text(with_table(page.read_text()))

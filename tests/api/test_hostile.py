@@ -28,7 +28,7 @@ from tests.api.specs import EIGHT_GIB, FORTY_GB, SMALL, Spec, body, linear, spec
 from tests.cli import test_commands as test_cli
 from tests.conftest import StartServer
 
-README: Final = ROOT / "README.md"
+DOCUMENTED: Final = ROOT / "docs/http.md"
 HOST: Final = b"Host: localhost\r\n"
 KEY: Final = "a-key-of-this-test"
 MOST_BODY: Final = 4 << 20
@@ -533,7 +533,7 @@ def test_77_a_reader_that_closes_its_half_gets_no_answer_as_is_documented(server
 
         assert taken_to_the_end(connection) < 64 * MEBIBYTE  # it is no hang, and 8 GiB are not drawn
 
-    assert "half-closes its connection after the request gets no answer" in README.read_text()
+    assert "half-closes its connection after the request gets no answer" in DOCUMENTED.read_text()
     assert answer_to(server, get("/livez")).status_code == 200
 
 
