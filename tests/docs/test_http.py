@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from service.api.http.problems import STATUSES, TYPE_PREFIX, describe
-from service.errors import Excess, Fault, LimitExceeded, Refused, XavierError
+from service.errors import LimitFault, Fault, LimitExceeded, Refused, XavierError
 from service.plan import make_plan
 from service.schema.parsing import read_spec
 from service.stream.dtypes import DType, widen
@@ -66,7 +66,7 @@ def test_the_fields_of_a_specification_are_those_of_the_document() -> None:
 
 def _example_of(kind: type[XavierError]) -> XavierError:
     if issubclass(kind, LimitExceeded):
-        return kind([Excess("/layers", "too many", "tensors", 1, 2)])
+        return kind([LimitFault("/layers", "too many", "tensors", 1, 2)])
     return kind([Fault("/seed", "missing")]) if issubclass(kind, Refused) else kind("for a reason")
 
 
