@@ -168,9 +168,9 @@ def _described(tensor: TensorPlan) -> Document:
     }
 
 
-def _counted(defined: LayerParameter | None) -> Document:
+def _counted(defined: LayerParameter) -> Document:
     """The fans of a parameter by every rule."""
-    counted = {rule: defined and defined.fans(rule) for rule in RULES}
+    counted = {rule: defined.fans(rule) for rule in RULES}
     return {rule: {"fan_in": fans.fan_in, "fan_out": fans.fan_out} if fans else None for rule, fans in counted.items()}
 
 

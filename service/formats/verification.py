@@ -26,7 +26,8 @@ from service.distributions.structured import MOST_AXES
 from service.errors import InvalidFile, XavierError
 from service.initializers.fans import Fans
 from service.limits import Limits
-from service.plan import Parameter, TensorPlan
+from service.plan import TensorPlan
+from service.plan.parameter import LayerParameter, Parameter
 from service.plan.rearrangement import Rearrangement
 from service.plan.resolve import distribution_of
 from service.schema.fields import MOST_INTEGER, Count, Seed, Size, Wire
@@ -184,16 +185,15 @@ def _planned(tensor: StoredTensor | None, name: str, described: TensorDescriptio
         fans = Fans(described.fan_in, described.fan_out)
     canonical_name = described.canonical_name or name
     rearrangement = _arrangement(described, shape)
-    parameter = Parameter(
-        canonical_shape=shape if rearrangement is None else rearrangement.view,
-        rearrangement=rearrangement,
-        dtype=dtype,
-        fans=fans,
-        rule=None,
+    defined = LayerParameter(
+        name=canonical_name,
+        output_name=name,
+        shape=shape if rearrangement is None else rearrangement.view,
         initializer=described.initializer,
-        distribution=_distribution(described, fans, is_sum=_is_sum(name, canonical_name, shape)),
+        rearrangement=rearrangement,
     )
-    return TensorPlan(name, canonical_name, seed, parameter)
+    distribution = _distribution(described, fans, is_sum=_is_sum(name, canonical_name, shape))
+    return TensorPlan(name, canonical_name, seed, Parameter(defined, dtype, fans, None, distribution))
 
 
 def _distribution(described: TensorDescription, fans: Fans | None, *, is_sum: bool) -> Distribution:

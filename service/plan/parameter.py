@@ -1,23 +1,20 @@
-"""A parameter as its layer defines it, and what the layers have in common in defining one."""
+"""Parameters: as a layer defines them, and as they are planned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from math import sqrt
+from math import prod
 from typing import Final, Literal, NamedTuple, get_args
 
 from service.distributions.base import Distribution
-from service.distributions.elementwise import Uniform
 from service.initializers import fans
 from service.initializers.fans import Connectivity, Fans
 from service.plan.rearrangement import Rearrangement
 from service.schema import initializers as wire
 from service.schema.fields import FanRule
 from service.schema.initializers import AnyInitializer
-from service.schema.layers import Leaf
-from service.schema.model import ModelSpec
+from service.stream.dtypes import DType
 from service.stream.words import Shape
 
 Rule = FanRule | Literal["axes"]
@@ -33,6 +30,39 @@ ZEROS: Final = wire.Zeros(type="zeros")
 ONES: Final = wire.Ones(type="ones")
 
 
+class Connections(NamedTuple):
+    """What the axes of a parameter connect, in truth and as frameworks count it.
+
+    Attributes:
+        exact: None for a bias or a norm.
+        torch: as PyTorch counts, where that is not by its rule for the canonical shape.
+        keras: as Keras counts, where that is not as PyTorch does.
+        assumed: what `exact` takes for granted; None where the layer says it.
+    """
+
+    exact: Connectivity | None = None
+    torch: Connectivity | None = None
+    keras: Connectivity | None = None
+    assumed: Assumption | None = None
+
+    def by(self, rule: Rule, shape: Shape) -> Connectivity | None:
+        """What the axes of a parameter of a shape connect by a rule; None where it sees no connection."""
+        match rule:
+            case "torch":
+                return self.torch or fans.by_torch(shape)
+            case "keras":
+                return self.keras or fans.by_torch(shape) or fans.by_keras(shape)
+            case _:
+                return self.exact
+
+
+class Defaults(NamedTuple):
+    """What the frameworks draw where nobody says anything; None where they have no such layer."""
+
+    torch: Default | None = ZEROS
+    keras: Default | None = ZEROS
+
+
 class LayerParameter(NamedTuple):
     """A parameter as its layer defines it.
 
@@ -40,16 +70,12 @@ class LayerParameter(NamedTuple):
         name: canonical name, empty for a bare tensor.
         output_name: its name in the framework's naming.
         shape: canonical shape.
-        rearrangement: how the framework's tensor lies in the canonical one; None where it is the same.
         initializer: what it is drawn by.
-        field: the member of the layer that says so.
         rule: how its fans are counted.
-        exact: what its axes connect; None for a bias or a norm.
-        assumed: what that takes for granted; None where the layer says it.
-        torch: the same as PyTorch counts, where that is not by its rule for the canonical shape.
-        keras: the same as Keras counts, where that is not as PyTorch does.
-        torch_default: what PyTorch draws; None where it has no such layer.
-        keras_default: what Keras draws; None where it has no such layer.
+        connections: what its axes connect.
+        defaults: what the frameworks draw.
+        rearrangement: how the framework's tensor lies in the canonical one; None where it is the same.
+        field: the member of the layer that names the initializer.
         parts: parameters whose distributions together make the distribution of this one.
         combine: how they make it, from their distributions and the tuple of their names.
         numbers: the numbers of the layers of a stack that have such a parameter, for which NUMBER stands in its names;
@@ -60,15 +86,11 @@ class LayerParameter(NamedTuple):
     output_name: str
     shape: Shape
     initializer: AnyInitializer
-    rule: Rule
+    rule: Rule = "exact"
+    connections: Connections = Connections()
+    defaults: Defaults = Defaults()
     rearrangement: Rearrangement | None = None
     field: str = "initializer"
-    exact: Connectivity | None = None
-    assumed: Assumption | None = None
-    torch: Connectivity | None = None
-    keras: Connectivity | None = None
-    torch_default: Default | None = ZEROS
-    keras_default: Default | None = ZEROS
     parts: tuple[LayerParameter, ...] = ()
     combine: Callable[..., Distribution] | None = None
     numbers: range | None = None
@@ -94,108 +116,65 @@ class LayerParameter(NamedTuple):
 
     def connectivity(self, rule: Rule) -> Connectivity | None:
         """What the axes connect by a rule; None where it sees no connection."""
-        if self.parts:
-            return self.parts[0].connectivity(rule)
-        match rule:
-            case "torch":
-                return self.torch or fans.by_torch(self.shape)
-            case "keras":
-                return self.keras or fans.by_torch(self.shape) or fans.by_keras(self.shape)
-            case _:
-                return self.exact
+        return self.parts[0].connectivity(rule) if self.parts else self.connections.by(rule, self.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Builder:
-    """Makes the parameters of a layer, with what the layer leaves to the model."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter:
+    """A planned parameter, whatever it is called: repeats, and layers that are equal but for their names, share it.
 
-    layer: Leaf
-    spec: ModelSpec
+    Attributes:
+        defined: what its layer makes of it.
+        dtype: storage format.
+        fans: connections in and out, None where the parameter has none.
+        rule: how the fans were counted, None where there are none.
+        distribution: what its values follow.
+    """
 
-    @property
-    def in_keras(self) -> bool:
-        """Whether the file has Keras' names and axes."""
-        return self.spec.framework == "keras"
+    defined: LayerParameter
+    dtype: DType
+    fans: Fans | None
+    rule: Rule | None
+    distribution: Distribution
 
     @property
-    def rule(self) -> Rule:
-        """How fans are counted."""
-        return self.layer.fans or self.spec.fans
+    def canonical_shape(self) -> Shape:
+        """Shape in the canonical order of axes, which is the order of words."""
+        return self.defined.shape
 
     @property
-    def kernel_initializer(self) -> AnyInitializer:
-        """What kernels are drawn by."""
-        return self.layer.initializer or self.spec.initializer
+    def rearrangement(self) -> Rearrangement | None:
+        """How the file's tensor lies in the canonical one, or None where they are the same."""
+        return self.defined.rearrangement
 
-    def initializer(self, own: AnyInitializer | None, usual: AnyInitializer) -> AnyInitializer:
-        """What any other parameter is drawn by: its own initializer, a framework's default, or the usual one."""
-        if own is not None:
-            return own
-        for said in (self.layer.initializer, self.spec.initializer):
-            if isinstance(said, wire.TorchDefault | wire.KerasDefault):
-                return said
-        return usual
+    @property
+    def initializer(self) -> AnyInitializer:
+        """As asked for."""
+        return self.defined.initializer
 
-    def plain(
-        self, names: tuple[str, str], shape: Shape, initializer: AnyInitializer, default: Default = ZEROS
-    ) -> LayerParameter:
-        """A parameter without connections, by its name and Keras' name, and what both frameworks draw."""
-        return LayerParameter(
-            name=names[0],
-            output_name=names[self.in_keras],
-            shape=shape,
-            initializer=initializer,
-            rule=self.rule,
-            keras=fans.by_keras(shape),
-            torch_default=default,
-            keras_default=default,
-        )
+    @property
+    def shape(self) -> Shape:
+        """Shape in the file."""
+        return self.canonical_shape if self.rearrangement is None else self.rearrangement.output_shape
 
-    def kernel(  # noqa: PLR0913 - what a kernel is takes this many words
-        self,
-        shape: Shape,
-        exact: Connectivity,
-        fan_in: int,
-        keras_axes: Rearrangement | None,
-        *,
-        initializer: AnyInitializer | None = None,
-        names: tuple[str, str] = ("weight", "kernel"),
-    ) -> LayerParameter:
-        """A weight; `fan_in` is what PyTorch's own default divides by."""
-        return LayerParameter(
-            name=names[0],
-            output_name=names[self.in_keras],
-            shape=shape,
-            rearrangement=keras_axes if self.in_keras else None,
-            initializer=initializer or self.kernel_initializer,
-            rule=self.rule,
-            exact=exact,
-            torch_default=partial(reset, fan_in),
-            keras_default=XAVIER,
-        )
+    @property
+    def elements(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
 
-    def bias(self, size: int, own: AnyInitializer | None, fan_in: int) -> LayerParameter:
-        """A bias; `fan_in` is what PyTorch's own default divides by."""
-        return LayerParameter(
-            name="bias",
-            output_name="bias",
-            shape=(size,),
-            initializer=self.initializer(own, ZEROS),
-            field="initializer" if own is None else "bias_initializer",
-            rule=self.rule,
-            torch_default=partial(within, fan_in),
-        )
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the file."""
+        return self.elements * self.dtype.itemsize
 
+    @property
+    def materialized_elements(self) -> int:
+        """Elements that are drawn together with others, where one tensor of several is taken its share of them."""
+        parts = self.rearrangement.view[0] if self.rearrangement and self.rearrangement.part is not None else 1
+        return -(-self.distribution.materialized_elements // parts)
 
-def reset(fan_in: int) -> Distribution:
-    """What PyTorch draws the weights of linear layers and convolutions from: kaiming_uniform_(a=sqrt(5))."""
-    slope = sqrt(5.0)
-    gain = sqrt(2.0 / (1 + slope * slope))
-    bound = sqrt(3.0) * (gain / sqrt(fan_in))
-    return Uniform(-bound, bound)
-
-
-def within(fan_in: int) -> Distribution:
-    """Uniform on +-1 / sqrt(fan_in), as PyTorch has it for biases, bilinear and recurrent layers."""
-    bound = 1.0 / sqrt(fan_in)
-    return Uniform(-bound, bound)
+    @property
+    def materialized_bytes(self) -> int:
+        """Bytes of matrices that are held while any one element is drawn."""
+        some = self.rearrangement.taken if self.rearrangement else range(min(1, self.elements))
+        return self.distribution.materialized_bytes(some, self.dtype)

@@ -21,16 +21,16 @@ from service.distributions.elementwise import Constant
 from service.errors import MOST_COUNTED, Fault, InvalidSpec, LimitExceeded, LimitFault
 from service.limits import Limits
 from service.plan.layers.dispatch import layer_parameters
-from service.plan.parameter import NUMBER, LayerParameter
+from service.plan.parameter import NUMBER, LayerParameter, Parameter
 from service.plan.resolve import Resolved, resolve
-from service.plan.tensors import Parameter, Plan, TensorPlan
+from service.plan.tensors import Plan, TensorPlan
 from service.schema.canonical import canonical_document, canonical_json
 from service.schema.initializers import TruncatedNormal
-from service.schema.layers import AnyLayer, Group, LayerNorm, Leaf, Repeat, RMSNorm, Tensor
+from service.schema.layers import AnyLayer, Group, Leaf, Repeat
 from service.schema.model import ModelSpec
 from service.stream.dtypes import DType
 
-NOTHING: Final = Resolved(Constant(0.0), None, None)
+NOTHING: Final = Resolved(None, None, Constant(0.0))
 MOST_TOLD: Final = 10**100
 """The largest number that is told as it is."""
 LEAST_ENTRY: Final = 80
@@ -158,7 +158,7 @@ class _Parts(NamedTuple):
     def cost(self, prefix: str, more: int) -> _Cost:
         """What they come to under a prefix, each name being some bytes longer (or shorter) than that makes it."""
         nbytes = sum(part.parameter.nbytes for part in self.parts)
-        name_bytes = sum(_bytes_of(_joined(prefix, name)) + more for name in self.suffixes(0))
+        name_bytes = sum(_bytes_of(_dotted(prefix, name)) + more for name in self.suffixes(0))
         whole = sum(part.parameter.materialized_elements for part in self.parts)
         return _Cost(len(self.parts), nbytes, name_bytes, whole).times(self.times)
 
@@ -200,11 +200,11 @@ class _Prefix(NamedTuple):
     slack: int = 0
 
     def with_name(self, name: str) -> _Prefix:
-        return _Prefix(_joined(self.longest, name), self.slack)
+        return _Prefix(_dotted(self.longest, name), self.slack)
 
     def with_numbers(self, numbers: range) -> _Prefix:
         first, last = str(numbers.start), str(numbers.stop - 1)
-        return _Prefix(_joined(self.longest, last), self.slack + len(last) - len(first))
+        return _Prefix(_dotted(self.longest, last), self.slack + len(last) - len(first))
 
 
 class _Made(NamedTuple):
@@ -248,18 +248,18 @@ class _Planner:
     def expand(self, branches: Sequence[_Branch], prefix: str) -> Iterator[_Made]:
         """The tensors of some branches, in order."""
         for branch in branches:
-            name = _joined(prefix, branch.name)
+            name = _dotted(prefix, branch.name)
             for parts in branch.parts:
                 for part in parts.each():
                     yield self._made(part, name, branch.pointer)
             for number in ("",) if branch.numbers is None else branch.numbers:
-                yield from self.expand(branch.inside, _joined(name, str(number)))
+                yield from self.expand(branch.inside, _dotted(name, str(number)))
 
     def _made(self, part: _Part, name: str, pointer: str) -> _Made:
-        canonical = output = _joined(name, part.suffix)
+        canonical = output = _dotted(name, part.suffix)
         if self.spec.prefix or part.output_suffix != part.suffix:
-            output = self.spec.prefix + _joined(name, part.output_suffix)
-        others = tuple(_joined(name, other) for other in part.others)
+            output = self.spec.prefix + _dotted(name, part.output_suffix)
+        others = tuple(_dotted(name, other) for other in part.others)
         return _Made(TensorPlan(output, canonical, self.spec.seed, part.parameter), pointer, others)
 
     def check_names(self, made: Sequence[_Made]) -> None:
@@ -338,7 +338,7 @@ class _Planner:
 
     def _leaf(self, layer: Leaf, pointer: str, prefix: _Prefix) -> _Branch:
         known, more = self._resolve(layer, pointer), _bytes_of(self.spec.prefix)
-        names = [_joined(prefix.longest, name) for parts in known for name in parts.suffixes(-1)]
+        names = [_dotted(prefix.longest, name) for parts in known for name in parts.suffixes(-1)]
         longest = more + max(map(_bytes_of, names), default=0)
         self._limit(pointer + "/name", "name_bytes", longest, "bytes in a name")
         across = max((part.parameter.materialized_bytes for parts in known for part in parts.parts), default=0)
@@ -365,21 +365,11 @@ class _Planner:
             self._give_up(None)
 
     def _parts(self, layer: Leaf, pointer: str) -> Iterator[_Parts]:
-        if not self._countable(layer, pointer):
-            return
         try:
             for numbers, definitions in groupby(layer_parameters(layer, self.spec), attrgetter("numbers")):
                 yield _Parts(numbers, tuple(self._part(defined, layer, pointer) for defined in definitions))
         except ValueError as error:
             self._find(Fault(pointer, str(error)))
-
-    def _countable(self, layer: Leaf, pointer: str) -> bool:
-        """Whether a layer is small enough to be understood at all."""
-        match layer:
-            case Tensor(shape=shape) | LayerNorm(normalized_shape=shape) | RMSNorm(normalized_shape=shape):
-                return self._limit(pointer, "rank", len(shape), "dimensions")
-            case _:
-                return True
 
     def _part(self, defined: LayerParameter, layer: Leaf, pointer: str) -> _Part:
         first = defined if defined.numbers is None else defined.numbered(defined.numbers.start)
@@ -388,11 +378,8 @@ class _Planner:
 
     def _parameter(self, defined: LayerParameter, dtype: DType, pointer: str) -> Parameter:
         if not self._fits(defined, dtype, pointer):  # what is refused need not be counted
-            return Parameter((), None, dtype, None, None, defined.initializer, NOTHING.distribution)
-        distribution, fans, rule = self._resolved(defined, dtype, pointer)
-        return Parameter(
-            defined.shape, defined.rearrangement, dtype, fans, rule, defined.initializer, distribution, defined
-        )
+            return Parameter(defined._replace(shape=(), rearrangement=None), dtype, *NOTHING)
+        return Parameter(defined, dtype, *self._resolved(defined, dtype, pointer))
 
     def _fits(self, defined: LayerParameter, dtype: DType, pointer: str) -> bool:
         rank = max(len(defined.shape), len(defined.rearrangement.axes) if defined.rearrangement else 0)
@@ -465,7 +452,7 @@ def _bytes_of(name: str) -> int:
     return len(name) if name.isascii() else len(name.encode())
 
 
-def _joined(prefix: str, name: str) -> str:
+def _dotted(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix and name else prefix or name
 
 

@@ -26,11 +26,11 @@ CONVOLUTIONS: Final = range(3, 6)
 
 
 class Resolved(NamedTuple):
-    """The distribution of a parameter, and how its fans were counted; None where it has none."""
+    """How the fans of a parameter were counted, None where it has none; and its distribution."""
 
-    distribution: Distribution
     fans: Fans | None
     rule: Rule | None
+    distribution: Distribution
 
 
 def resolve(defined: LayerParameter) -> Resolved:
@@ -50,7 +50,7 @@ def resolve(defined: LayerParameter) -> Resolved:
         distribution = defined.combine(*(resolve(part).distribution for part in defined.parts), names)
     else:
         distribution = distribution_of(initializer, fans, defined)
-    return Resolved(distribution, fans, rule if fans else None)
+    return Resolved(fans, rule if fans else None, distribution)
 
 
 def distribution_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, each a line or two
@@ -100,9 +100,9 @@ def distribution_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, 
         case wire.Sparse():
             return _sparse(initializer, _placed(defined))
         case wire.TorchDefault(multiplier=multiplier):
-            return _default(_placed(defined), "torch", _placed(defined).torch_default, fans, multiplier)
+            return _default(_placed(defined), "torch", _placed(defined).defaults.torch, fans, multiplier)
         case wire.KerasDefault(multiplier=multiplier):
-            return _default(_placed(defined), "keras", _placed(defined).keras_default, fans, multiplier)
+            return _default(_placed(defined), "keras", _placed(defined).defaults.keras, fans, multiplier)
         case wire.Constant(value=value):
             return Constant(value)
         case wire.Zeros():

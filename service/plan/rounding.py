@@ -13,7 +13,8 @@ from service.distributions.stored import is_coarse
 from service.stream.dtypes import DType
 
 if TYPE_CHECKING:
-    from service.plan.tensors import Parameter, TensorPlan
+    from service.plan.parameter import Parameter
+    from service.plan.tensors import TensorPlan
 
 MOST_CHANGED: Final = 0.05
 """The share of the standard deviation by which rounding may change it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -14,72 +13,16 @@ from service.distributions.base import Distribution
 from service.distributions.cache import Materialization
 from service.distributions.elementwise import Constant
 from service.distributions.known_answers import Drawn
-from service.initializers.fans import Fans
-from service.plan.parameter import LayerParameter, Rule
-from service.plan.rearrangement import Rearrangement
+from service.plan.parameter import Parameter
 from service.plan.warnings import warnings_of
 from service.schema.canonical import digest_of, encode_permalink
-from service.schema.initializers import AnyInitializer
 from service.schema.model import ModelSpec
-from service.stream.dtypes import DType
 from service.stream.words import MOST_WORDS, Shape, WordSource
 
 SPEC_MEMORY: Final = 20
 TENSOR_MEMORY: Final = 300
 PARAMETER_MEMORY: Final = 1500
 """Bytes of memory for a byte of a canonical specification, a tensor besides its names, and a parameter; generous."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Parameter:
-    """A parameter, whatever it is called: repeats, and layers that are equal but for their names, share it.
-
-    Attributes:
-        canonical_shape: shape in the canonical order of axes, which is the order of words.
-        rearrangement: how the file's tensor lies in the canonical one, or None where they are the same.
-        dtype: storage format.
-        fans: connections in and out, None where the parameter has none.
-        rule: how the fans were counted, None where there are none.
-        initializer: as asked for.
-        distribution: the distribution that its values follow.
-        defined: what the layer makes of it; None for a tensor that only a file describes.
-    """
-
-    canonical_shape: Shape
-    rearrangement: Rearrangement | None
-    dtype: DType
-    fans: Fans | None
-    rule: Rule | None
-    initializer: AnyInitializer
-    distribution: Distribution
-    defined: LayerParameter | None = None
-
-    @property
-    def shape(self) -> Shape:
-        """Shape in the file."""
-        return self.canonical_shape if self.rearrangement is None else self.rearrangement.output_shape
-
-    @property
-    def elements(self) -> int:
-        """Number of values."""
-        return prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the file."""
-        return self.elements * self.dtype.itemsize
-
-    @property
-    def materialized_elements(self) -> int:
-        """Elements that are drawn together with others, where one tensor of several is taken its share of them."""
-        parts = self.rearrangement.view[0] if self.rearrangement and self.rearrangement.part is not None else 1
-        return -(-self.distribution.materialized_elements // parts)
-
-    @property
-    def materialized_bytes(self) -> int:
-        """Bytes of matrices that are held while any one element is drawn."""
-        some = self.rearrangement.taken if self.rearrangement else range(min(1, self.elements))
-        return self.distribution.materialized_bytes(some, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from service.plan.layers.dispatch import STANDARD_NORMAL
+from service.plan.layers.linear import STANDARD_NORMAL
 from service.plan.parameter import LayerParameter, Rule
 from service.plan.rounding import rounding_warnings
 from service.schema import initializers as wire
@@ -20,7 +20,8 @@ from service.schema.initializers import AnyInitializer
 from service.schema.model import ModelSpec
 
 if TYPE_CHECKING:
-    from service.plan.tensors import Parameter, TensorPlan
+    from service.plan.parameter import Parameter
+    from service.plan.tensors import TensorPlan
 
 MOST_SHOWN: Final = 100
 """Warnings that are told; the rest are not even looked for."""
@@ -90,14 +91,14 @@ def _doubts(spec: ModelSpec, parameter: Parameter) -> Iterator[str]:
     was_named = initializer is not STANDARD_NORMAL  # which embeddings have where nothing is said
     if spec.framework == "keras" and was_named and initializer in KERAS_MEANINGS:
         yield KERAS_MEANINGS[initializer]
-    if defined is None or defined.assumed is None or _rule(defined) != "exact":
+    if defined.connections.assumed is None or _rule(defined) != "exact":
         return
-    if defined.assumed == "convolution" and isinstance(initializer, AXIS_SCHEMES):
+    if defined.connections.assumed == "convolution" and isinstance(initializer, AXIS_SCHEMES):
         yield (
             f"{initializer.type} takes the shape {list(defined.shape)} for that of a convolution, (out, in, *kernel);"
             " if it is none, give in_axes, out_axes and batch_axes, or layout in_out"
         )
-    if defined.assumed == "one-hot inputs" and isinstance(initializer, FAN_SCHEMES):
+    if defined.connections.assumed == "one-hot inputs" and isinstance(initializer, FAN_SCHEMES):
         yield (
             f"{initializer.type} counts the {defined.shape[0]} rows of an embedding as inputs, of which one is read at"
             " a time; if that is not meant, give a std by normal, or count the columns by fans: torch"

@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from service.api.http.problems import STATUSES, TYPE_PREFIX, describe
-from service.errors import LimitFault, Fault, LimitExceeded, Refused, XavierError
+from service.errors import Fault, LimitExceeded, LimitFault, Refused, XavierError
 from service.plan import make_plan
 from service.schema.parsing import read_spec
 from service.stream.dtypes import DType, widen

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Final
 
 from service.initializers import fans
 from service.initializers.fans import Connectivity
-from service.plan.parameter import XAVIER, ZEROS, Builder, LayerParameter
+from service.plan.layers.builder import Builder, reset
+from service.plan.parameter import XAVIER, ZEROS, Connections, LayerParameter
 from service.plan.rearrangement import Rearrangement
 from service.schema.layers import MultiheadAttention
 from service.stream.words import Shape
@@ -44,9 +46,7 @@ class _Attention:
         yield from chain(*zip(kernels, biases, strict=True)) if self.build.in_keras and biases else (*kernels, *biases)
         yield self._output()
         if self.layer.bias:
-            bias = self.build.bias(self.size, self.layer.bias_initializer, self.size)
-            names = ("out_proj.bias", "attention_output.bias")
-            yield bias._replace(name=names[0], output_name=names[self.build.in_keras], torch_default=ZEROS)
+            yield self.build.bias(self.size, ZEROS, names=("out_proj.bias", "attention_output.bias"))
 
     @property
     def size(self) -> int:
@@ -70,44 +70,49 @@ class _Attention:
         return alike if self.layer.fused is None else self.layer.fused
 
     def _fused(self) -> Iterator[LayerParameter]:
-        exact = fans.fused(3, self.size, self.size)
-        names = ("in_proj_weight", "kernel")
-        weight = self.build.kernel((3 * self.size, self.size), exact, self.size, None, names=names)
+        """One weight; in Keras a kernel of each projection, with its inputs first."""
         view = (3, *self.heads, self.size)
-        counted = Connectivity(view, in_axes=(3,), out_axes=(1, 2), batch_axes=(0,), rows=(2,))
-        weight = weight._replace(keras=counted, torch_default=XAVIER)
-        yield from self._in_keras(weight, view) if self.build.in_keras else (weight,)
+        connections = Connections(
+            exact=fans.fused(3, self.size, self.size),
+            keras=Connectivity(view, in_axes=(3,), out_axes=(1, 2), batch_axes=(0,), rows=(2,)),
+        )
+        for keras_name, keras_axes in self._projections("kernel", view, (3, 1, 2)):
+            names = ("in_proj_weight", keras_name)
+            yield self.build.kernel((3 * self.size, self.size), connections, XAVIER, keras_axes, names=names)
 
     def _biases(self) -> Iterator[LayerParameter]:
-        bias = self.build.bias(3 * self.size, self.layer.bias_initializer, self.size)
-        counted = Connectivity((3, *self.heads), in_axes=(1,), out_axes=(2,), batch_axes=(0,))
-        bias = bias._replace(name="in_proj_bias", output_name="in_proj_bias", keras=counted, torch_default=ZEROS)
-        yield from self._in_keras(bias, (3, *self.heads)) if self.build.in_keras else (bias,)
+        view = (3, *self.heads)
+        connections = Connections(keras=Connectivity(view, in_axes=(1,), out_axes=(2,), batch_axes=(0,)))
+        for keras_name, keras_axes in self._projections("bias", view, (1, 2)):
+            names = ("in_proj_bias", keras_name)
+            yield self.build.bias(3 * self.size, ZEROS, names=names, connections=connections, keras_axes=keras_axes)
 
-    def _in_keras(self, defined: LayerParameter, view: Shape) -> Iterator[LayerParameter]:
-        """The projections of a fused tensor one by one; a kernel has its inputs first."""
-        axes = (*range(3, len(view)), 1, 2)
-        last = "kernel" if len(view) > 3 else "bias"
+    def _projections(self, last: str, view: Shape, axes: Shape) -> Iterator[tuple[str, Rearrangement | None]]:
+        """Keras' names and axes of the projections that PyTorch has in one tensor, which has neither."""
+        if not self.build.in_keras:
+            yield "", None
+            return
         for part, projection in enumerate(PROJECTIONS):
-            rearrangement = Rearrangement(view, axes, part=part)
-            yield defined._replace(output_name=f"{projection}.{last}", rearrangement=rearrangement)
+            yield f"{projection}.{last}", Rearrangement(view, axes, part=part)
 
     def _separate(self) -> Iterator[LayerParameter]:
         for projection, inputs in zip(PROJECTIONS, self.inputs, strict=True):
             view = (*self.heads, inputs)
+            connections = Connections(
+                exact=fans.linear(inputs, self.size),
+                keras=Connectivity(view, in_axes=(2,), out_axes=(0, 1), rows=(1,)),
+            )
             names = (f"{projection[0]}_proj_weight", f"{projection}.kernel")
-            exact = fans.linear(inputs, self.size)
-            weight = self.build.kernel((self.size, inputs), exact, inputs, Rearrangement(view, (2, 0, 1)), names=names)
-            counted = Connectivity(view, in_axes=(2,), out_axes=(0, 1), rows=(1,))
-            yield weight._replace(keras=counted, torch_default=XAVIER)
+            keras_axes = Rearrangement(view, (2, 0, 1))
+            yield self.build.kernel((self.size, inputs), connections, XAVIER, keras_axes, names=names)
 
     def _output(self) -> LayerParameter:
         view = (self.size, *self.heads)
-        names = ("out_proj.weight", "attention_output.kernel")
-        exact, rearrangement = fans.linear(self.size, self.size), Rearrangement(view, (1, 2, 0))
-        initializer = self.layer.out_initializer
-        weight = self.build.kernel(
-            (self.size, self.size), exact, self.size, rearrangement, initializer=initializer, names=names
+        return self.build.kernel(
+            (self.size, self.size),
+            Connections(fans.linear(self.size, self.size), keras=Connectivity(view, in_axes=(1, 2), out_axes=(0,))),
+            partial(reset, self.size),
+            Rearrangement(view, (1, 2, 0)),
+            names=("out_proj.weight", "attention_output.kernel"),
+            field="out_initializer",
         )
-        field = "initializer" if initializer is None else "out_initializer"
-        return weight._replace(keras=Connectivity(view, in_axes=(1, 2), out_axes=(0,)), field=field)

@@ -16,7 +16,8 @@ from service.distributions.blockwise import blockwise, concatenated, summed
 from service.distributions.elementwise import Constant
 from service.initializers import fans
 from service.initializers.fans import Connectivity
-from service.plan.parameter import NUMBER, XAVIER, Builder, LayerParameter, within
+from service.plan.layers.builder import Builder, within
+from service.plan.parameter import NUMBER, XAVIER, ZEROS, Connections, LayerParameter
 from service.plan.rearrangement import Rearrangement
 from service.schema import initializers as wire
 from service.schema import layers
@@ -62,10 +63,8 @@ class _Cell:
 
     def parameters(self, inputs: int) -> Iterator[LayerParameter]:
         """Both weights, and the biases of the framework."""
-        yield self._weight("weight_ih", "kernel", inputs, None)
-        recurrent_kernel = self._weight("weight_hh", "recurrent_kernel", self.hidden, self.layer.recurrent_initializer)
-        field = "initializer" if self.layer.recurrent_initializer is None else "recurrent_initializer"
-        yield recurrent_kernel._replace(keras_default=ORTHOGONAL, field=field)
+        yield self._weight("weight_ih", "kernel", inputs, "initializer", XAVIER)
+        yield self._weight("weight_hh", "recurrent_kernel", self.hidden, "recurrent_initializer", ORTHOGONAL)
         if self.layer.bias:
             both = self._bias("bias_ih", self.forget_bias, 1.0), self._bias("bias_hh", self.forget_bias and 0.0, 0.0)
             yield from (self._one_bias(*both),) if self.build.in_keras else both
@@ -85,31 +84,42 @@ class _Cell:
         """What the layer says of the bias of the forget gate."""
         return self.layer.forget_bias if isinstance(self.layer, layers.LSTM) else None
 
-    def _weight(self, name: str, keras_name: str, inputs: int, own: AnyInitializer | None) -> LayerParameter:
-        shape = (self.gates * self.hidden, inputs)
-        rearrangement = Rearrangement(
-            view=(self.gates, self.hidden, inputs),
-            axes=(2, 0, 1),
-            shape=(inputs, self.gates * self.hidden),
-            order=GRU_IN_KERAS if self.layer.type == "gru" else None,
+    def _weight(
+        self, name: str, keras_name: str, inputs: int, field: str, keras_default: AnyInitializer
+    ) -> LayerParameter:
+        return self.build.kernel(
+            (self.gates * self.hidden, inputs),
+            Connections(fans.fused(self.gates, inputs, self.hidden)),
+            partial(within, self.hidden),
+            Rearrangement(
+                view=(self.gates, self.hidden, inputs),
+                axes=(2, 0, 1),
+                shape=(inputs, self.gates * self.hidden),
+                order=GRU_IN_KERAS if self.layer.type == "gru" else None,
+            ),
+            names=(name + self.suffix, self.path + keras_name),
+            keras_default=keras_default,
+            field=field,
         )
-        exact = fans.fused(self.gates, inputs, self.hidden)
-        names = (name + self.suffix, self.path + keras_name)
-        weight = self.build.kernel(shape, exact, self.hidden, rearrangement, initializer=own, names=names)
-        return weight._replace(torch_default=partial(within, self.hidden), keras_default=XAVIER)
 
     def _bias(self, name: str, forget: float | None, keras_forget: float) -> LayerParameter:
         """One bias of PyTorch; Keras' default adds one to the forget gate of an LSTM."""
-        bias = self.build.bias(self.gates * self.hidden, self.layer.bias_initializer, self.hidden)
-        bias = bias._replace(name=name + self.suffix, output_name=name + self.suffix)
-        if self.layer.type == "gru":  # Keras counts the inputs and outputs of both in one tensor
-            bias = bias._replace(keras=Connectivity((2, *bias.shape), in_axes=(0,), out_axes=(1,)))
-        if forget is not None:
-            field = "forget_bias" if self.layer.bias_initializer is None else bias.field
-            return bias._replace(field=field, parts=(bias,), combine=partial(self._forgetting, forget))
-        if self.layer.type == "lstm":
-            bias = bias._replace(keras_default=partial(self._forgetting, keras_forget, Constant(0.0)))
-        return bias
+        size, adds_one = self.gates * self.hidden, self.layer.type == "lstm" and forget is None
+        # Keras counts the inputs and outputs of both biases of a GRU in one tensor.
+        both = Connectivity((2, size), in_axes=(0,), out_axes=(1,)) if self.layer.type == "gru" else None
+        bias = self.build.bias(
+            size,
+            partial(within, self.hidden),
+            names=(name + self.suffix, name + self.suffix),
+            keras_default=partial(self._forgetting, keras_forget, Constant(0.0)) if adds_one else ZEROS,
+            connections=Connections(keras=both),
+        )
+        return bias if forget is None else self._with_forget_bias(bias, forget)
+
+    def _with_forget_bias(self, bias: LayerParameter, forget: float) -> LayerParameter:
+        """A bias whose forget gate the layer sets."""
+        field = "forget_bias" if self.layer.bias_initializer is None else bias.field
+        return bias._replace(field=field, parts=(bias,), combine=partial(self._forgetting, forget))
 
     def _forgetting(self, forget: float, distribution: Distribution, *_: object) -> Distribution:
         distributions = [distribution] * self.gates
