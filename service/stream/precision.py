@@ -17,7 +17,7 @@ Scalar = Any
 
 @dataclass(frozen=True, eq=False)
 class Precision:
-    """One IEEE 754 binary format and what the stream does in it (ALGORITHM sections 3 and 5)."""
+    """One IEEE 754 binary format and what the stream does in it (docs/stream.md, sections 4 and 6)."""
 
     word: type[np.unsignedinteger[Any]]
     signed: type[np.signedinteger[Any]]

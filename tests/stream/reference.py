@@ -1,4 +1,4 @@
-"""Stream version 1 once more: value by value, straight from ALGORITHM.md, slow, and without `service` or NumPy.
+"""Stream version 1 once more: value by value, straight from docs/stream.md, slow, and without `service` or NumPy.
 
 Every arithmetic step is done in binary64 and, for binary32, rounded by `struct` afterwards. That is the binary32
 operation itself: 53 bits are more than twice 24 and two, so rounding twice is rounding once.

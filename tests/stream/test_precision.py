@@ -1,4 +1,4 @@
-"""The constants, held against the copy of ALGORITHM.md in the independent implementation: digests miss last bits."""
+"""The constants, held against their copy in the independent implementation: digests miss last bits."""
 
 from __future__ import annotations
 

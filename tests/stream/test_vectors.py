@@ -1,4 +1,4 @@
-"""The known answers of ALGORITHM section 7, from an independent C implementation: every one of them."""
+"""The known answers of docs/stream.md, section 20, from an independent C implementation: every one of them."""
 
 from __future__ import annotations
 
