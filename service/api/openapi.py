@@ -16,14 +16,15 @@ from service.analysis.statistics import batches, measure, summarise
 from service.api.guard.access import HEALTH
 from service.api.http.problems import MEDIA_TYPE, describe, kind_of, problem, title_of
 from service.errors import BrokenPlatform, MalformedDocument, OverBudget, Refused, UnknownPermalink
-from service.formats.json import file_path, plan_json, statistics_json, weights_json
-from service.formats.safetensors import SafetensorsFile
+from service.formats.json import plan_json, statistics_json, weights_json
+from service.formats.safetensors import MODEL, SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan, make_plan
 from service.schema import answers
 from service.schema.fields import Wire
 from service.schema.model import ModelSpec
 from service.schema.parsing import read_spec
+from service.schema.permalinks import file_path
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -129,7 +130,7 @@ def weights_answers(*, by_address: bool = False, ranges: bool = True) -> Respons
     link = {
         "example": {
             "summary": "The file of the example specification.",
-            "externalValue": file_path(SafetensorsFile(example_plan())),
+            "externalValue": file_path(example_plan().permalink, MODEL),
         }
     }
     content: Responses = {

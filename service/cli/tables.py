@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from service.analysis.statistics import Summary, expected_as_stored
-from service.formats.json import file_path
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, TensorPlan
+from service.schema.permalinks import file_path
 
 UNLIMITED = 10_000
 """Columns of a table that goes into a pipe, so that no name is cut."""
@@ -29,7 +29,7 @@ def show_plan(file: SafetensorsFile) -> None:
     console.print(table)
     console.print(f"{len(plan.tensors):,} tensors, {plan.elements:,} values, {file.length:,} bytes with the header")
     console.print(f"digest     {plan.digest}")
-    console.print(f"permalink  {file_path(file)}", soft_wrap=True)
+    console.print(f"permalink  {file_path(plan.permalink, file.name, file.statistics)}", soft_wrap=True)
     for warning in plan.warnings:
         console.print(f"warning: {warning}")
 

@@ -22,7 +22,7 @@ from service.distributions.base import Array
 from service.distributions.cache import Materialization
 from service.distributions.known_answers import Drawn, adopt, check_known_answers
 from service.errors import BrokenPlatform
-from service.formats.safetensors import Part
+from service.formats.files import Part
 from service.plan import Plan, TensorPlan
 from service.stream.engine import ENGINES
 

@@ -16,27 +16,21 @@ from numpy.typing import NDArray
 
 from service.analysis.statistics import Summary, expected_as_stored
 from service.errors import LimitExceeded, LimitFault
-from service.formats.safetensors import SafetensorsFile, StatisticsOption
+from service.formats.files import StatisticsOption
+from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Parameter, Plan, TensorPlan
 from service.plan.parameter import RULES, LayerParameter
+from service.schema.permalinks import MOST_IN_URL, file_path
 from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType, widen
 
-MOST_IN_URL: Final = 8000
-"""Characters of a URL that every HTTP implementation should take (RFC 9110 section 4.1)."""
 STATISTICS_VERSION: Final = 2
 """Changes with anything that an answer of statistics says of one and the same plan."""
 PIECE: Final = 500
 """Tensors that are described at once."""
 Encoding = Literal["decimal", "base64"]
 Document = dict[str, Any]
-
-
-def file_path(file: SafetensorsFile, root: str = "") -> str:
-    """The path and query of a file's permalink below a root."""
-    query = "" if file.statistics == "expected" else f"?statistics={file.statistics}"
-    return f"{root}/v1/weights/{file.plan.permalink}/model.safetensors{query}"
 
 
 def plan_json(file: SafetensorsFile, root: str = "", remarks: Callable[[], Sequence[str]] = tuple) -> Iterator[bytes]:
@@ -47,7 +41,8 @@ def plan_json(file: SafetensorsFile, root: str = "", remarks: Callable[[], Seque
         root: what stands before the service's paths.
         remarks: gives warnings about the specification as it came.
     """
-    plan, permalink = file.plan, file_path(file, root)
+    plan = file.plan
+    permalink = file_path(plan.permalink, file.name, file.statistics, root)
     short = len(permalink) <= MOST_IN_URL
     about = _about(plan) | {
         "permalink": permalink if short else None,

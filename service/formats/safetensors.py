@@ -7,35 +7,31 @@ and name.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import chain
 from json.encoder import encode_basestring
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.analysis.statistics import Summary, expected, misstated
+from service.analysis.statistics import Summary, misstated
 from service.errors import LimitExceeded, LimitFault
+from service.formats import metadata
 from service.formats.etags import etag
+from service.formats.files import Format, Part, StatisticsOption
 from service.limits import Limits
-from service.plan import Outline, Parameter, Plan, TensorPlan
-from service.schema.canonical import canonical_json
-from service.schema.initializers import AnyInitializer, KerasDefault, TorchDefault
-from service.stream import STREAM_VERSION
+from service.plan import Outline, Plan, TensorPlan
 from service.stream.dtypes import DType
 
-StatisticsOption = Literal["expected", "measured", "none"]
-
+MODEL: Final = "model.safetensors"
+"""The name of the file."""
 CHUNK_BYTES: Final = 2 << 20
 """Bytes drawn at once: 2^19 elements of F32."""
 ALIGNMENT: Final = 8
-MEASURED_WIDTH: Final = 24
-"""Characters of a measured number, so that the header's length is known before anything is measured."""
 DTYPE_ORDER: Final = (DType.F64, DType.F32, DType.BF16, DType.F16, DType.F8_E4M3, DType.F8_E5M2)
 """The reference writer's enumeration of dtypes, descending."""
 SEGMENT_MEMORY: Final = 200
@@ -47,7 +43,6 @@ MANY: Final = 100
 LEAST_ENTRY: Final = 54
 """Bytes of a tensor in the header besides its names and its description, at the least."""
 _RANKS: Final = {dtype: rank for rank, dtype in enumerate(DTYPE_ORDER)}
-LAST_OF_16_BITS: Final = "\uffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +52,6 @@ class Segment:
     tensor: TensorPlan
     start: int
     stop: int
-
-
-class Part(NamedTuple):
-    """Some bytes of a tensor, and the elements that they are of."""
-
-    tensor: TensorPlan
-    elements: range
-    nbytes: int
 
 
 def _one_of_each(tensors: Sequence[TensorPlan]) -> Iterable[TensorPlan]:
@@ -93,6 +80,8 @@ class SafetensorsFile:
     Raises:
         LimitExceeded: the header would be too long.
     """
+
+    name = MODEL
 
     def __init__(
         self,
@@ -126,6 +115,11 @@ class SafetensorsFile:
     def memory(self) -> int:
         """About how many bytes of memory it takes."""
         return self.plan.memory + len(self.header) + SEGMENT_MEMORY * len(self.segments)
+
+    @property
+    def pieces(self) -> int:
+        """Its tensors."""
+        return len(self.segments)
 
     def prepared(self) -> SafetensorsFile:
         """The same, with everything computed that takes longer the more tensors there are."""
@@ -200,6 +194,12 @@ class SafetensorsFile:
         _check_header(length + padding, self._limits.header_bytes)
         return b"".join([(length + padding).to_bytes(ALIGNMENT, "little"), *pieces, b" " * padding])
 
+    def _metadata(self) -> Iterator[bytes]:
+        check = partial(_check_header, limit=self._limits.header_bytes)
+        yield b'{"__metadata__":{"format":"pt","xavier":"'
+        yield from metadata.written(self.plan, self.statistics, self._measured, check)
+        yield b'"}'
+
     def _entries(self) -> Iterator[bytes]:
         """Where every tensor lies, in file order."""
         for segment in self.segments:
@@ -209,58 +209,6 @@ class SafetensorsFile:
             entry = f'{{"dtype":"{tensor.parameter.dtype}","shape":[{shape}],"data_offsets":[{offsets}]}}'
             yield f",{encode_basestring(tensor.name)}:{entry}".encode()
         yield b"}"
-
-    def _metadata(self) -> Iterator[bytes]:
-        """Canonical JSON (RFC 8785) as a JSON string; measured numbers alone are padded to a fixed width."""
-        tensors, seed = self.plan.tensors, self.plan.spec.seed
-        begin = f'{{"digest":"{self.plan.digest}","seed":"{seed}","stream":{STREAM_VERSION},"tensors":{{'
-        yield b'{"__metadata__":{"format":"pt","xavier":"' + _escape(begin).encode()
-        descriptions = self._descriptions()
-        for number, place in enumerate(_in_canonical_order([tensor.name for tensor in tensors])):
-            comma = "," if number else ""
-            name = _escape(f"{comma}{encode_basestring(tensors[place].name)}:")
-            yield (name + self._described(place, descriptions[place])).encode()
-        yield _escape("}}").encode() + b'"}'
-
-    def _descriptions(self) -> list[str]:
-        """How the tensors came about, as parts of a JSON string; what is equal is written once."""
-        by_parameter: dict[Parameter, str] = {}
-        by_content: dict[Hashable, str] = {}
-        descriptions, length = [], 0
-        for tensor in self.plan.tensors:
-            of = tensor.parameter
-            if of not in by_parameter:
-                content = (of.initializer, of.fans, of.rearrangement, of.distribution, of.dtype)
-                text = by_content.get(content) or _escape(describe_parameter(tensor, self.statistics))
-                by_parameter[of] = by_content[content] = text
-            descriptions.append(by_parameter[of])
-            length += len(descriptions[-1])
-            _check_header(length, self._limits.header_bytes)
-        return descriptions
-
-    def _described(self, place: int, description: str) -> str:
-        """The description of a tensor, with its own numbers and names in it."""
-        tensor = self.plan.tensors[place]
-        if self.statistics == "measured":
-            measured = self._measured[place] if self._measured else None
-            description = description.replace(
-                _escape('"measured":null'), _escape(f'"measured":{_fixed_width(measured)}')
-            )
-        if tensor.canonical_name == tensor.name:
-            return description
-        return _escape(f'{{"canonical_name":{encode_basestring(tensor.canonical_name)},') + description[1:]
-
-
-def _in_canonical_order(names: Sequence[str]) -> list[int]:
-    """The places of names as RFC 8785 orders them (section 3.2.3): by UTF-16, which mostly is by code point."""
-    if max(map(max, filter(None, names)), default="") <= LAST_OF_16_BITS:
-        return sorted(range(len(names)), key=names.__getitem__)
-    return sorted(range(len(names)), key=lambda place: names[place].encode("utf-16-be"))
-
-
-def _escape(text: str) -> str:
-    """A text as a part of a JSON string."""
-    return encode_basestring(text)[1:-1]
 
 
 def check_outline(outline: Outline, statistics: StatisticsOption, limits: Limits) -> None:
@@ -273,58 +221,8 @@ def check_outline(outline: Outline, statistics: StatisticsOption, limits: Limits
     for parameter, count in outline.parameters():
         if count >= MANY:
             of_first = TensorPlan("", "", 0, parameter)
-            length += count * (LEAST_ENTRY + len(_escape(describe_parameter(of_first, statistics))))
+            length += count * (LEAST_ENTRY + len(metadata.described(of_first, statistics)))
     _check_header(length, limits.header_bytes)
-
-
-def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
-    """How a tensor came about, as canonical JSON: initializer, fans, permutation, expected statistics.
-
-    The members are put together in their canonical order here, as writing a whole plan through the general writer
-    takes longer than planning it.
-    """
-    parameter = tensor.parameter
-    members = []
-    if parameter.rearrangement and not parameter.rearrangement.permutes_only(parameter.canonical_shape):
-        members.append(f'"arrangement":{canonical_json(asdict(parameter.rearrangement)).decode()}')
-    if not determined(parameter):
-        members.append(f'"distribution":{canonical_json(parameter.distribution.document).decode()}')
-    if parameter.fans:
-        members.append(f'"fan_in":{parameter.fans.fan_in},"fan_out":{parameter.fans.fan_out}')
-    members.append(f'"initializer":{_initializer_json(parameter.initializer)}')
-    if parameter.rearrangement and parameter.rearrangement.permutes_only(parameter.canonical_shape):
-        members.append(f'"permutation":{_json(parameter.rearrangement.axes)}')
-    if statistics != "none":
-        promised = expected(tensor)._asdict()
-        numbers = ",".join(f'"{name}":{canonical_json(promised[name]).decode()}' for name in sorted(promised))
-        measured = ',"measured":null' if statistics == "measured" else ""
-        members.append(f'"statistics":{{"expected":{{{numbers}}}{measured}}}')
-    return "{" + ",".join(members) + "}"
-
-
-def determined(parameter: Parameter) -> bool:
-    """Whether initializer and fans alone say what the distribution is, to the last bit."""
-    of_layer = isinstance(parameter.initializer, TorchDefault | KerasDefault)
-    return parameter.distribution.by_scalars and not of_layer and parameter.rule != "keras"
-
-
-@lru_cache(maxsize=1024)
-def _initializer_json(initializer: AnyInitializer) -> str:
-    return canonical_json(initializer.model_dump(mode="json", exclude_defaults=True)).decode()
-
-
-def _fixed_width(summary: Summary | None) -> str:
-    numbers = (summary or Summary(None, None, None, None))._asdict()
-    shown = ("null" if numbers[name] is None else f"{numbers[name]:.16e}" for name in sorted(numbers))
-    return (
-        "{"
-        + ",".join(f'"{name}":{text:>{MEASURED_WIDTH}}' for name, text in zip(sorted(numbers), shown, strict=True))
-        + "}"
-    )
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _check_header(length: int, limit: int) -> None:
@@ -344,3 +242,10 @@ def _read_tensor(tensor: TensorPlan, start: int, out: NDArray[np.uint8]) -> None
     tensor.fill(first, elements)
     out[...] = elements.view(np.uint8)[skip : skip + out.size]
     return None
+
+
+def _open(plan: Plan, _: str, statistics: StatisticsOption, limits: Limits) -> SafetensorsFile:
+    return SafetensorsFile(plan, statistics, limits=limits)
+
+
+SAFETENSORS: Final = Format("application/octet-stream", MODEL, lambda _: (MODEL,), _open, check_outline)

@@ -15,8 +15,9 @@ from service.distributions.elementwise import Constant
 from service.distributions.known_answers import Drawn
 from service.plan.parameter import Parameter
 from service.plan.warnings import warnings_of
-from service.schema.canonical import digest_of, encode_permalink
+from service.schema.canonical import digest_of
 from service.schema.model import ModelSpec
+from service.schema.permalinks import encode_permalink
 from service.stream.words import MOST_WORDS, Shape, WordSource
 
 SPEC_MEMORY: Final = 20

@@ -1,28 +1,16 @@
-"""The canonical form of a specification, its digest and its permalink.
+"""The canonical form of a specification and its digest.
 
 Canonical: aliases resolved, defaults left out, stream and seed written, and the JSON of RFC 8785.
-A permalink is base64url (RFC 4648 section 5, unpadded) of the raw DEFLATE (RFC 1951) of that.
 """
 
 from __future__ import annotations
 
-import re
-import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
 import rfc8785
 
-from service.errors import Fault, InvalidSpec, MalformedDocument, UnknownPermalink
-from service.limits import Limits
 from service.schema.model import ModelSpec
-from service.schema.parsing import read_spec
-
-MOST_INFLATED: Final = 4 << 20
-"""Bytes that a permalink may inflate to."""
-BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
 
 
 def canonical_document(spec: ModelSpec) -> dict[str, Any]:
@@ -38,52 +26,3 @@ def canonical_json(value: Any) -> bytes:
 def digest_of(canonical: bytes) -> str:
     """SHA-256 of a canonical specification, 64 hexadecimal digits."""
     return sha256(canonical).hexdigest()
-
-
-def encode_permalink(canonical: bytes) -> str:
-    """The part of a URL that carries a canonical specification."""
-    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    return urlsafe_b64encode(deflate.compress(canonical) + deflate.flush()).rstrip(b"=").decode()
-
-
-def inflate_permalink(permalink: str) -> bytes:
-    """The JSON text that a permalink carries: any valid deflate of it, or itself.
-
-    Raises:
-        UnknownPermalink: it is not base64url of either, or inflates to more than MOST_INFLATED bytes.
-    """
-    try:
-        if not BASE64URL.fullmatch(permalink):
-            raise UnknownPermalink("a permalink is base64url")
-        packed = urlsafe_b64decode(permalink.rstrip("=") + "=" * (-len(permalink.rstrip("=")) % 4))
-        return packed if packed.startswith(b'{"') else _inflate(packed)
-    except (ValueError, zlib.error) as error:
-        raise UnknownPermalink(f"the permalink does not decode: {error}") from None
-
-
-def read_linked(text: bytes, limits: Limits | None = None) -> ModelSpec:
-    """The specification in the text that a permalink carries, in any spelling.
-
-    Raises:
-        UnknownPermalink: it is none.
-        LimitExceeded: it has too many values.
-    """
-    try:
-        return read_spec(text, limits)
-    except MalformedDocument as error:
-        raise UnknownPermalink(f"the permalink does not decode: {error}") from None
-    except InvalidSpec as error:
-        raise UnknownPermalink(f"the permalink carries no valid specification: {_first(error.faults)}") from None
-
-
-def _first(faults: Sequence[Fault]) -> str:
-    first, *others = faults
-    return f"{first.pointer}: {first.message}".removeprefix(": ") + (f" (and {len(others)} more)" if others else "")
-
-
-def _inflate(packed: bytes) -> bytes:
-    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    text = inflate.decompress(packed, MOST_INFLATED)
-    if not inflate.eof or inflate.unused_data:
-        raise ValueError("it is cut short, too long, or followed by something else")
-    return text

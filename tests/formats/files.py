@@ -10,7 +10,8 @@ import numpy as np
 from safetensors import TensorSpec, serialize
 
 from service.analysis.statistics import Summary, batches, measure, summarise
-from service.formats.safetensors import SafetensorsFile, StatisticsOption
+from service.formats.files import StatisticsOption
+from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan
 from service.stream.dtypes import DType
 from tests.plan.planned import Layer, group, linear, planned, repeat, stored, tensor

@@ -12,6 +12,7 @@ import pytest
 from service.analysis.statistics import expected_as_stored
 from service.distributions.members import read_distribution
 from service.errors import LimitExceeded
+from service.formats.files import StatisticsOption
 from service.formats.json import (
     Encoding,
     check_json_size,
@@ -19,7 +20,7 @@ from service.formats.json import (
     statistics_json,
     weights_json,
 )
-from service.formats.safetensors import SafetensorsFile, StatisticsOption
+from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan
 from service.schema.answers import PlanAnswer, StatisticsAnswer, WeightsAnswer

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from service.analysis.statistics import expected
 from service.errors import InvalidSpec, LimitExceeded, Refused
 from service.formats import safetensors as under_test
-from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile, StatisticsOption
+from service.formats.files import StatisticsOption
+from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile
 from service.limits import Limits
 from service.plan import make_plan
 from service.plan.resolve import distribution_of

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidFile, InvalidSpec
 from service.formats import verification
-from service.formats.safetensors import SafetensorsFile, StatisticsOption
+from service.formats.files import StatisticsOption
+from service.formats.safetensors import SafetensorsFile
 from service.formats.verification import COMPARED_ELEMENTS, Difference, comparisons, open_stored, planned_by_metadata
 from service.limits import Limits
 from service.plan import Plan, TensorPlan, make_plan

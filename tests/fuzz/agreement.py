@@ -13,10 +13,9 @@ import httpx
 from click.testing import CliRunner
 
 from service.cli.commands import cli
-from service.formats.json import MOST_IN_URL, file_path
 from service.formats.verification import comparisons, open_stored, planned_by_metadata
 from service.limits import Limits
-from service.schema.canonical import encode_permalink
+from service.schema.permalinks import MOST_IN_URL, encode_permalink, file_path
 from tests.api.answers import arrays_of
 from tests.formats.files import header_of, whole
 from tests.fuzz.cases import Case, valid_case
@@ -83,7 +82,7 @@ class _Agreement:
     @property
     def path(self) -> str:
         """The permalink, with its query."""
-        return file_path(self.case.file)
+        return file_path(self.case.file.plan.permalink, self.case.file.name, self.case.file.statistics)
 
     @property
     def is_linked(self) -> bool:

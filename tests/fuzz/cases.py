@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from service.delivery.pool import needs
 from service.errors import Refused
-from service.formats.safetensors import SafetensorsFile, StatisticsOption
+from service.formats.files import StatisticsOption
+from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan, make_plan
 from service.schema.parsing import read_spec

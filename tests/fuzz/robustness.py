@@ -16,9 +16,9 @@ from service.delivery.pool import cost_of_all
 from service.errors import XavierError
 from service.formats.safetensors import SafetensorsFile
 from service.plan import Plan, make_plan
-from service.schema.canonical import inflate_permalink, read_linked
 from service.schema.model import ModelSpec
 from service.schema.parsing import MOST_RECEIVED, read_spec
+from service.schema.permalinks import inflate_permalink, read_linked
 from tests.api.answers import assert_problem
 from tests.fuzz.cases import drawing_bound, planning_bound, valid_case
 from tests.fuzz.claims import same

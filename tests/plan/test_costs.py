@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import MOST_COUNTED, MOST_FAULTS, InvalidSpec, LimitExceeded, Refused
 from service.formats import json as documents
-from service.formats import safetensors
+from service.formats.files import StatisticsOption
 from service.formats.safetensors import SafetensorsFile, check_outline
 from service.limits import Limits
 from service.plan import TensorPlan, make_outline, planner
@@ -201,8 +201,8 @@ def test_a_header_that_is_too_long_is_given_up_before_anything_is_expanded(monke
         check_outline(outline, "expected", Limits())
 
 
-@pytest.mark.parametrize("statistics", safetensors.StatisticsOption.__args__)  # type: ignore[attr-defined]  # a Literal
-def test_a_header_is_never_estimated_longer_than_it_is(statistics: safetensors.StatisticsOption) -> None:
+@pytest.mark.parametrize("statistics", StatisticsOption.__args__)  # type: ignore[attr-defined]  # a Literal
+def test_a_header_is_never_estimated_longer_than_it_is(statistics: StatisticsOption) -> None:
     stack = {"type": "gru", "name": "r", "input_size": 2, "hidden_size": 2, "num_layers": 150}
     layers = [repeat("h", 300, linear("fc"), tensor("e", (0,), "zeros")), stack | {"bias_initializer": "torch_default"}]
     for framework in ("torch", "keras"):

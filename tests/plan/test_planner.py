@@ -9,8 +9,8 @@ import pytest
 from service.errors import MOST_FAULTS, LimitExceeded
 from service.limits import Limits
 from service.plan import make_plan
-from service.schema.canonical import inflate_permalink, read_linked
 from service.schema.parsing import read_spec
+from service.schema.permalinks import inflate_permalink, read_linked
 from service.stream.dtypes import DType
 from tests.plan.planned import Layer, faults, group, linear, planned, repeat, spec, stored, tensor
 

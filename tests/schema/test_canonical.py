@@ -17,17 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import UnknownPermalink
-from service.schema.canonical import (
-    MOST_INFLATED,
-    canonical_document,
-    canonical_json,
-    digest_of,
-    encode_permalink,
-    inflate_permalink,
-    read_linked,
-)
+from service.schema.canonical import canonical_document, canonical_json, digest_of
 from service.schema.model import ModelSpec
 from service.schema.parsing import read_spec
+from service.schema.permalinks import MOST_INFLATED, encode_permalink, inflate_permalink, read_linked
 from tests.schema.specifications import Object, specifications, spelled_otherwise
 
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

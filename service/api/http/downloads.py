@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from service.api.guard import metrics
 from service.api.http.conditionals import Selection
 from service.api.state import AppState, caller_of
-from service.formats.json import MOST_IN_URL, file_path
 from service.formats.safetensors import SafetensorsFile
+from service.schema.permalinks import MOST_IN_URL, file_path
 
 MEDIA_TYPE: Final = "application/octet-stream"
 FOR_EVER: Final = "max-age=31536000, immutable, no-transform"
@@ -118,7 +118,7 @@ def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
     if not by_address:
         headers["Vary"] = "Accept"
     root = request.scope.get("root_path", "")
-    location = file_path(file, root)
+    location = file_path(file.plan.permalink, file.name, file.statistics, root)
     if not by_address and len(location) > MOST_IN_URL:
         headers["Accept-Ranges"] = "none"  # there is no address that ranges could be asked of
     if len(location) < MOST_IN_HEADER:

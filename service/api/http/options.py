@@ -9,11 +9,11 @@ from pydantic import Field
 
 from service.api.openapi import example_plan
 from service.errors import Fault, InvalidOption
+from service.formats.files import StatisticsOption
 from service.formats.json import Encoding
-from service.formats.safetensors import StatisticsOption
-from service.schema.canonical import BASE64URL
 from service.schema.fields import DTypeField, Seed, Wire
 from service.schema.model import ModelSpec
+from service.schema.permalinks import BASE64URL
 from service.stream.dtypes import DType
 
 SEED: Final = Field(default=None, description="Instead of the specification's seed.")

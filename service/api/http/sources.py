@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from service.api.guard.work import Source
-from service.schema.canonical import inflate_permalink, read_linked
 from service.schema.parsing import read_spec
+from service.schema.permalinks import inflate_permalink, read_linked
 
 
 def posted(raw: bytes) -> Source:

@@ -17,8 +17,9 @@ from service.api.http.sources import linked, posted
 from service.errors import Busy, InvalidSpec, UnknownPermalink
 from service.limits import Limits
 from service.plan import Outline, make_outline
-from service.schema.canonical import canonical_document, canonical_json, encode_permalink
+from service.schema.canonical import canonical_document, canonical_json
 from service.schema.parsing import read_spec
+from service.schema.permalinks import encode_permalink
 from tests.api.answers import assert_problem
 from tests.api.servers import Server, request_bytes, wait_for
 from tests.api.specs import SMALL, Spec, body, linear, spec
