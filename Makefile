@@ -8,7 +8,7 @@ SECONDS ?= 120
 LONGEST := tests/cli/test_workers.py tests/fuzz tests/api
 MINUTES ?= 3
 
-.PHONY: serve test lint exhaustive golden platforms fuzz bench soak lock generated clean
+.PHONY: serve test lint exhaustive golden mutants platforms fuzz bench soak lock generated clean
 
 serve: $(VENV)/serve.done ## start on :8000
 	$(BIN)/python -m service serve
@@ -37,6 +37,9 @@ exhaustive: $(VENV)/test.done ## every binary32 word; minutes
 
 golden: $(VENV)/test.done ## add new rows to the golden tables; fails where an old one does not hold
 	$(BIN)/python -m tests.golden
+
+mutants: $(VENV)/test.done ## sixty small changes of the code, each of which a test must notice; a quarter of an hour (ONLY=part of a name)
+	$(BIN)/python -m tests.mutants $(if $(ONLY),--only "$(ONLY)")
 
 platforms: $(VENV)/test.done ## the golden bytes on emulated machines, with Debian's packages; minutes (needs qemu-user-static)
 	$(BIN)/python -m tests.platforms

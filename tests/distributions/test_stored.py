@@ -109,6 +109,8 @@ DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     Uniform(-1.1, 1.1),
     Uniform(18.644283, 18.644391),
     Uniform(-3e-5, 1e-4),
+    Uniform(1.0625 - 2.0**-21, 1.0625 + 2.0**-21),  # in F8_E4M3 the middle of 1 and 1.125 goes down
+    Uniform(1.1875 - 2.0**-21, 1.1875 + 2.0**-21),  # and that of 1.125 and 1.25 goes up: each to the even one
     TruncatedNormal(0.0, 0.01),
     TruncatedNormal(-2.7, 1e-3),
     CutNormal(0.0, 0.1, -0.02, inf),

@@ -22,9 +22,9 @@ from service.analysis.statistics import expected
 from service.errors import InvalidSpec, LimitExceeded, Refused
 from service.formats import safetensors as under_test
 from service.formats.files import StatisticsOption
-from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile
+from service.formats.safetensors import CHUNK_BYTES, SafetensorsFile, check_outline
 from service.limits import Limits
-from service.plan import make_plan
+from service.plan import make_outline, make_plan
 from service.plan.resolve import distribution_of
 from service.schema.parsing import read_spec
 from service.stream.dtypes import DType, widen
@@ -41,7 +41,7 @@ from tests.formats.files import (
     whole,
     written_by_the_reference,
 )
-from tests.plan.planned import Layer, linear, planned, repeat, stored, tensor, values
+from tests.plan.planned import Layer, linear, planned, repeat, spec, stored, tensor, values
 from tests.schema.drawable import specifications
 
 each_option = pytest.mark.parametrize("statistics", OPTIONS)
@@ -559,6 +559,14 @@ def test_a_header_may_be_exactly_as_long_as_its_limit() -> None:
     assert refusal.value.first.name == "header_bytes"
     assert (refusal.value.first.limit, refusal.value.first.requested) == (length - 1, length)
     assert "statistics=none" in refusal.value.first.message
+
+
+@each_option
+def test_a_header_of_the_smallest_tensors_is_not_estimated_longer_than_it_is(statistics: StatisticsOption) -> None:
+    outline = make_outline(read_spec(spec(repeat("", 1000, tensor("", (0,)), start=1000))))
+    header = len(SafetensorsFile(outline.expanded(), statistics).header) - 8
+
+    check_outline(outline, statistics, Limits(header_bytes=header))
 
 
 def test_a_raised_limit_holds_for_the_measured_file_and_its_etag(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ import pytest
 from service.errors import InvalidSpec, LimitExceeded, LimitFault
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
-from service.plan import planner
+from service.plan import make_outline, planner
 from service.plan.planner import MOST_TOLD
-from tests.plan.planned import Layer, excesses, group, linear, planned, repeat, tensor
+from service.schema.parsing import read_spec
+from tests.plan.planned import Layer, excesses, group, linear, planned, repeat, spec, tensor
 from tests.plan.test_every_layer import NETWORK
 
 HUGE = 2**50
@@ -163,6 +164,24 @@ def test_a_header_is_never_counted_longer_than_it_is() -> None:
         limits = Limits(header_bytes=len(SafetensorsFile(plan, "none").header) - 8)
 
         assert planned(*layers, framework=framework, prefix=prefix, limits=limits).digest == plan.digest
+
+
+def test_a_header_of_the_smallest_tensors_is_not_counted_longer_than_it_is_either() -> None:
+    layers = repeat("", 1000, tensor("", (0,)), start=1000)
+    plan = planned(layers)
+    limits = Limits(header_bytes=len(SafetensorsFile(plan, "none").header) - 8)
+
+    assert planned(layers, limits=limits).digest == plan.digest
+
+
+def test_names_are_never_counted_longer_than_they_are() -> None:
+    inner = repeat("i", 3, tensor("w", ()), linear("fc"), start=99)
+    outline = make_outline(read_spec(spec(repeat("h", 2, inner, start=9), prefix="p.", framework="keras")))
+
+    names = [tensor.name for tensor in outline.expanded().tensors]
+
+    assert {"p.h.9.i.99.w", "p.h.10.i.101.fc.kernel"} <= {*names}
+    assert outline.name_bytes <= sum(map(len, names))
 
 
 @pytest.mark.parametrize("prefix", ["", "p", "model."])
