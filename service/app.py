@@ -15,20 +15,19 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__
-from service.api.guard import metrics
 from service.api.guard.access import ACCEPTED, EXPOSED, HEALTH, METRICS, Access
 from service.api.guard.admission import Admission
 from service.api.guard.budget import Budget
-from service.api.guard.connections import Caps
 from service.api.guard.observation import Observation
 from service.api.guard.work import PlannerThreads
 from service.api.http import problems
 from service.api.http.negotiation import HeadAsGet
 from service.api.openapi import build_document
-from service.api.routes import catalogue, docs, operations, plans, weights
+from service.api.routes import catalogue, docs, metrics, operations, plans, statistics, weights
 from service.api.state import AppState
 from service.delivery.memory import keep_freed_memory
 from service.delivery.pool import DrawingPool
+from service.limits import ConnectionLimits
 from service.settings import Settings
 
 SWITCH_SECONDS: Final = 0.0005
@@ -56,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=partial(_lifespan, settings),
     )
-    for part in (weights, plans, catalogue, operations):
+    for part in (weights, plans, statistics, catalogue, operations):
         app.include_router(part.router)
     docs.install(app)
     problems.install(app)
@@ -85,13 +84,13 @@ def _open_to_pages(app: FastAPI, origins: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str, Caps]]:
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str, ConnectionLimits]]:
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is there now stays, and need not be looked at again
     gc.set_threshold(COLLECT_AFTER)
-    services = AppState(
+    state = AppState(
         DrawingPool(settings.threads),
         settings.max_body_bytes,
         PlannerThreads(
@@ -101,20 +100,20 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
         Admission(settings.max_whole_streams, settings.max_whole_queue, each=max(1, settings.max_whole_streams // 2)),
         Budget(settings.bytes_per_minute, settings.redis),
     )
-    await asyncio.to_thread(services.check_platform)
-    if services.broken is not None:
-        logging.getLogger("xavier").critical("no weights are served: %s", services.broken)
-    app.state.services = services
+    await asyncio.to_thread(state.check_platform)
+    if state.broken is not None:
+        logging.getLogger("xavier").critical("no weights are served: %s", state.broken)
+    app.state.shared = state
     try:
         yield {"caps": _caps(settings)}
     finally:
-        services.planning.close()
-        services.pool.close()
-        await services.budget.close()
+        state.planner.close()
+        state.pool.close()
+        await state.budget.close()
 
 
-def _caps(settings: Settings) -> Caps:
-    return Caps(
+def _caps(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
         connections=settings.max_connections,
         url_bytes=settings.max_url_bytes,
         header_bytes=settings.max_request_header_bytes,

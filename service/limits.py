@@ -1,4 +1,4 @@
-"""How large a request may be; every limit is checked before anything is drawn or expanded."""
+"""Limits, each with its default: checked before anything is drawn, expanded, or even taken for a request."""
 
 from __future__ import annotations
 
@@ -38,3 +38,26 @@ class Limits:
     whole_bytes: int = 512 << 20
     cuts: int = 1024
     json_values: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How much, and for how long, a connection may take.
+
+    Attributes:
+        connections: open at once.
+        url_bytes: of a request's target.
+        header_bytes: of all header fields together.
+        header_fields: how many.
+        body_bytes: of a request's content.
+        receive_seconds: from a request's first byte to the end of its header, and from there to the end of its body.
+        stall_seconds: without a byte taken by the reader of an answer.
+    """
+
+    connections: int = 1000
+    url_bytes: int = 16 << 10
+    header_bytes: int = 32 << 10
+    header_fields: int = 100
+    body_bytes: int = 4 << 20
+    receive_seconds: float = 10
+    stall_seconds: float = 60

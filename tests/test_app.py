@@ -25,8 +25,8 @@ def test_nothing_is_started_before_the_lifespan_and_nothing_is_left_after_it() -
 
     async def live() -> list[str]:
         async with app.router.lifespan_context(app):
-            assert app.state.services.broken is None
-            assert app.state.services.limits == settings.limits
+            assert app.state.shared.broken is None
+            assert app.state.shared.limits == settings.limits
             return drawing()
 
     settings = Settings(threads=2, max_tensors=7)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Scope
 
 from service.analysis.statistics import Summary
-from service.api.guard import metrics
+from service.api import counters
 from service.api.guard.admission import Admission
 from service.api.guard.budget import Budget
-from service.api.guard.work import LARGE_PLAN, PlannerThreads, Source
-from service.api.http.conditionals import Selection
+from service.api.guard.callers import caller_of
+from service.api.guard.work import LARGE_PLAN, PlannerThreads, while_connected
 from service.api.http.negotiation import JSON
 from service.api.http.options import FileOptions, SpecOptions
+from service.api.http.sources import Source
 from service.delivery.pool import Cost, DrawingPool, cost, cost_of_all
 from service.errors import BrokenPlatform
-from service.formats.safetensors import SafetensorsFile
+from service.formats.files import File, Format
 from service.limits import Limits
 from service.plan import Plan
 
@@ -38,7 +36,7 @@ class AppState:
     Attributes:
         pool: the threads that draw.
         max_body_bytes: how large a request body may be.
-        planning: what plans.
+        planner: what plans.
         admission: the places of those who draw.
         whole_admission: the places of those for whom much must be drawn whole, which takes them long.
         budget: what callers may have.
@@ -47,7 +45,7 @@ class AppState:
 
     pool: DrawingPool
     max_body_bytes: int
-    planning: PlannerThreads
+    planner: PlannerThreads
     admission: Admission
     whole_admission: Admission
     budget: Budget
@@ -77,17 +75,20 @@ class AppState:
     @property
     def limits(self) -> Limits:
         """How large a specification may be."""
-        return self.planning.limits
+        return self.planner.limits
 
     async def plan(self, request: Request, source: Source, options: SpecOptions) -> Plan:
         """The plan of a specification, dropped if the client leaves before it begins. The body must have been read."""
-        plan = await while_connected(request, self.planning.plan(caller_of(request.scope), source, options))
+        plan = await while_connected(request, self.planner.plan(caller_of(request.scope), source, options))
         request.state.digest = plan.digest
         return plan
 
-    async def file(self, request: Request, source: Source, options: FileOptions) -> SafetensorsFile:
-        """The file of a specification, of which nothing is drawn yet; as `plan`."""
-        file = await while_connected(request, self.planning.file(caller_of(request.scope), source, options))
+    async def file(
+        self, request: Request, source: Source, options: FileOptions, format_: Format, name: str | None = None
+    ) -> File:
+        """A file of a specification, of which nothing is drawn yet; unnamed, the only one of its format."""
+        work = self.planner.file(caller_of(request.scope), source, options, format_, name)
+        file = await while_connected(request, work)
         request.state.digest = file.plan.digest
         return file
 
@@ -111,27 +112,52 @@ class AppState:
         """
         caller = caller_of(request.scope)
         if tensors < LARGE_PLAN:
-            work = self.planning.run(caller, tensors, lambda: b"".join(pieces), begun=begun)
+            work = self.planner.run(caller, tensors, lambda: b"".join(pieces), begun=begun)
             return Response(await while_connected(request, work), media_type=JSON, headers=headers)
-        begin = self.planning.run(caller, tensors, lambda: next(pieces), begun=begun)
+        begin = self.planner.run(caller, tensors, lambda: next(pieces), begun=begun)
         first = await while_connected(request, begin)
 
         async def sent() -> AsyncIterator[bytes]:
             piece = first
             while piece:
                 yield piece
-                piece = await self.planning.run(caller, tensors, lambda: next(pieces, b""), begun=True)
+                piece = await self.planner.run(caller, tensors, lambda: next(pieces, b""), begun=True)
 
         return StreamingResponse(sent(), media_type=JSON, headers=headers)
 
-    async def cost(self, request: Request, file: SafetensorsFile, selection: Selection) -> Cost:
-        """What a part of a file costs. The body of the request must have been read."""
-        if not file.plan.materializes:
-            return Cost(selection.stop - selection.start, 0)
-        work = partial(cost, file, selection.start, selection.stop)
-        return await while_connected(request, self.planning.run(caller_of(request.scope), len(file.segments), work))
+    async def stream(
+        self, request: Request, file: File, start: int, stop: int
+    ) -> tuple[AsyncGenerator[memoryview, None], AbstractAsyncContextManager[None]]:
+        """A part of a file, chunk by chunk, charged; and the place that it needs before it begins.
 
-    def admission_for(self, cost: Cost) -> Admission:
+        Args:
+            request: whose body must have been read.
+            file: the file.
+            start: of the part, in bytes.
+            stop: of the part.
+
+        Raises:
+            BrokenPlatform: the known answers did not come out right here.
+            OverBudget: the caller has not as many bytes left.
+            ClientDisconnect: nobody is there for it.
+        """
+        self.require_platform()
+        caller = caller_of(request.scope)
+        if file.needs_measuring(start):
+            measured = await self.measure(file.plan, request)
+            file = await self.planner.run(caller, file.pieces, partial(file.with_measured, measured), begun=True)
+        of_part = await self._cost(request, file, start, stop)
+        await self.charge(request, of_part.nbytes)
+        return self.pool.stream(file, start, stop, caller), self._admission_for(of_part).place(caller)
+
+    async def _cost(self, request: Request, file: File, start: int, stop: int) -> Cost:
+        """What a part of a file costs."""
+        if not file.plan.materializes:
+            return Cost(stop - start, 0)
+        work = self.planner.run(caller_of(request.scope), file.pieces, partial(cost, file, start, stop))
+        return await while_connected(request, work)
+
+    def _admission_for(self, cost: Cost) -> Admission:
         """The places for what costs so much."""
         return self.admission if cost.is_small else self.whole_admission
 
@@ -152,61 +178,21 @@ class AppState:
 
     async def _in_place(self, request: Request, plan: Plan, draw: Callable[[str], Awaitable[Result]]) -> Result:
         caller = caller_of(request.scope)
-        async with self.admission_for(await self._cost_of_all(caller, plan)).place(caller):
+        async with self._admission_for(await self._cost_of_all(caller, plan)).place(caller):
             result = await draw(caller)
-        metrics.DRAWN.inc(plan.nbytes)
+        counters.DRAWN.inc(plan.nbytes)
         return result
 
     async def _cost_of_all(self, caller: str, plan: Plan) -> Cost:
         if not plan.materializes:
             return Cost(plan.nbytes, 0)
-        return await self.planning.run(caller, len(plan.tensors), partial(cost_of_all, plan))
+        return await self.planner.run(caller, len(plan.tensors), partial(cost_of_all, plan))
 
 
-def caller_of(scope: Scope) -> str:
-    """Who asks: the number of a key where keys are asked for, or else where the request comes from."""
-    address = scope["client"][0] if scope.get("client") else "nowhere"
-    return str(scope.get("state", {}).get("caller") or _origin(address))
+async def _shared(request: Request) -> AppState:
+    state = request.app.state.shared
+    assert isinstance(state, AppState)
+    return state
 
 
-def _origin(address: str) -> str:
-    """An IPv4 address, or the first 64 bits of one of IPv6: a host takes the rest as it likes (RFC 8981)."""
-    try:
-        found = ip_address(address)
-    except ValueError:  # what a proxy calls it, or the path of a socket
-        return address
-    if isinstance(found, IPv4Address):
-        return str(found)
-    return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False))
-
-
-async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of some work, which is cancelled when the client leaves. The body must have been read.
-
-    Raises:
-        ClientDisconnect: nobody is there for the result.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
-    finally:
-        task.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _services(request: Request) -> AppState:
-    services = request.app.state.services
-    assert isinstance(services, AppState)
-    return services
-
-
-Shared = Annotated[AppState, Depends(_services)]
+Shared = Annotated[AppState, Depends(_shared)]

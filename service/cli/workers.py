@@ -20,8 +20,8 @@ from typing import Final, NoReturn
 from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
 
-from service.api.guard import metrics
-from service.api.guard.metrics import Counts
+from service.api import counters
+from service.api.counters import Counts
 
 TURN_SECONDS: Final = 0.5
 TURNS_TO_START: Final = 120
@@ -129,11 +129,11 @@ def watch(config: Config, listening: socket, number: int) -> NoReturn:
 def _turn(workers: list[Worker], past: Counts) -> Counts:
     """Look at every worker once; gives what those that have died had counted."""
     dead = [worker for worker in workers if not worker.is_alive()]
-    past = metrics.summed(past, *(metrics.lasting(worker.counts) for worker in dead))
+    past = counters.summed(past, *(counters.lasting(worker.counts) for worker in dead))
     for worker in dead:
         worker.counts = {}
     for worker in workers:
-        others = metrics.summed(past, *(other.counts for other in workers if other is not worker))
+        others = counters.summed(past, *(other.counts for other in workers if other is not worker))
         if worker in dead:
             worker.replace(others)
         else:
@@ -151,7 +151,7 @@ def _end(workers: list[Worker], seconds: float) -> None:
 
 def _serve(config: Config, listening: socket, pipe: Connection, others: Counts) -> None:
     """The life of a worker's process."""
-    metrics.others = others
+    counters.others = others
     config.configure_logging()
     server = Server(config)
     Thread(target=_report, args=(server, pipe), daemon=True).start()
@@ -163,6 +163,6 @@ def _report(server: Server, pipe: Connection) -> None:
     """Say how it goes whenever the last word was answered; end the server when nobody listens any more."""
     with suppress(EOFError, OSError):
         while True:
-            pipe.send((server.started, metrics.counted()))
-            metrics.others = pipe.recv()
+            pipe.send((server.started, counters.counted()))
+            counters.others = pipe.recv()
     server.should_exit = True

@@ -5,20 +5,73 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.initializers.gains import GAINS, NONLINEARITY_ALIASES
-from service.schema.answers import (
-    InitializerCatalogue,
-    InitializerEntry,
-    LayerCatalogue,
-    LayerEntry,
-    NonlinearityCatalogue,
-    NonlinearityEntry,
-    ParameterEntry,
-)
+from service.schema.fields import Wire
 from service.schema.initializers import INITIALIZER_ALIASES, AnyInitializer, GainOf, InitializerBase
 from service.schema.layers import LAYER_ALIASES, LayerBase, LayerUnion
+
+
+class ParameterEntry(Wire):
+    """A parameter of something in the catalogue."""
+
+    name: str
+    required: bool
+    default: Any = None
+    description: str | None = None
+    allowed: dict[str, Any] = Field(description="JSON Schema of its values.")
+
+
+class InitializerEntry(Wire):
+    """An initializer."""
+
+    type: str
+    aliases: list[str]
+    summary: str
+    formula: str
+    references: list[str]
+    parameters: list[ParameterEntry]
+
+
+class LayerEntry(Wire):
+    """A layer."""
+
+    type: str
+    aliases: list[str]
+    summary: str
+    tensors: str
+    parameters: list[ParameterEntry]
+
+
+class NonlinearityEntry(Wire):
+    """A nonlinearity and its gain."""
+
+    name: str
+    aliases: list[str]
+    function: str = Field(description="The nonlinearity itself, as f(z).")
+    gain: float
+    formula: str = Field(description="How the gain is written.")
+    definition: str = Field(description="What defines the gain.")
+    parameters: list[ParameterEntry]
+
+
+class InitializerCatalogue(Wire):
+    """Every initializer."""
+
+    initializers: list[InitializerEntry]
+
+
+class LayerCatalogue(Wire):
+    """Every layer."""
+
+    layers: list[LayerEntry]
+
+
+class NonlinearityCatalogue(Wire):
+    """Every nonlinearity."""
+
+    nonlinearities: list[NonlinearityEntry]
 
 
 def initializer_models() -> tuple[type[InitializerBase], ...]:

@@ -36,6 +36,11 @@ def file_path(permalink: str, name: str, statistics: str = "expected", root: str
     return f"{root}/v1/weights/{permalink}/{name}{query}"
 
 
+def statistics_path(permalink: str, root: str = "") -> str:
+    """The path of the measured statistics of a specification, below a root."""
+    return f"{root}/v1/statistics/{permalink}"
+
+
 def encode_permalink(canonical: bytes) -> str:
     """The part of a URL that carries a canonical specification."""
     deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)

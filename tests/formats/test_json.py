@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from service.analysis.statistics import expected_as_stored
+from service.api.routes.plans import PlanAnswer
+from service.api.routes.statistics import StatisticsAnswer
+from service.api.routes.weights import WeightsAnswer
 from service.distributions.members import read_distribution
 from service.errors import LimitExceeded
 from service.formats.files import StatisticsOption
@@ -23,7 +26,6 @@ from service.formats.json import (
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import Plan
-from service.schema.answers import PlanAnswer, StatisticsAnswer, WeightsAnswer
 from service.schema.canonical import canonical_json
 from service.stream.dtypes import DType, widen
 from tests.formats.files import MIXED, OPTIONS, STRUCTURED, file_of, measured, read, whole

@@ -9,8 +9,9 @@ import pytest
 
 from service.initializers.gains import NONLINEARITIES, NONLINEARITY_ALIASES, gain_of
 from service.plan import make_plan
-from service.schema.answers import InitializerEntry, LayerEntry
 from service.schema.catalogue import (
+    InitializerEntry,
+    LayerEntry,
     initializer_catalogue,
     initializer_models,
     layer_catalogue,

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import Gauge
 
-from service.api.guard import metrics
+from service.api import counters
 from service.delivery.turns import Turns
 from service.errors import Busy
 
@@ -33,8 +33,8 @@ class Admission:
         self,
         places: int,
         queue: int,
-        waiting: Gauge = metrics.QUEUE,
-        active: Gauge = metrics.STREAMS,
+        waiting: Gauge = counters.QUEUE,
+        active: Gauge = counters.STREAMS,
         *,
         each: int | None = None,
     ) -> None:

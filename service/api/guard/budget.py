@@ -18,7 +18,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from redis.asyncio import BlockingConnectionPool
 
-from service.api.guard import metrics
+from service.api import counters
 from service.errors import OverBudget
 
 CONNECTIONS: Final = 16
@@ -98,7 +98,7 @@ class Budget:
 
     def _leave_alone(self, error: Exception) -> None:
         self._ask_again = monotonic() + AGAIN_SECONDS
-        metrics.UNSHARED.inc()
+        counters.UNSHARED.inc()
         reason = str(error.storage_error) if isinstance(error, StorageError) else f"no answer in {ANSWER_SECONDS} s"
         _log.warning("budgets are counted by each process for %s s: Redis: %s", AGAIN_SECONDS, reason)
 

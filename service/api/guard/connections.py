@@ -12,7 +12,6 @@ import logging
 import re
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -21,10 +20,11 @@ from typing import Any, Final, NoReturn
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.api.guard import metrics
+from service.api import counters
 from service.api.guard.observation import REQUEST_ID, request_id_of
-from service.api.http.problems import MEDIA_TYPE, kind_of, problem, title_of
+from service.api.http.problems import MEDIA_TYPE, RequestRefused, kind_of, problem, title_of
 from service.formats.safetensors import CHUNK_BYTES
+from service.limits import ConnectionLimits
 
 NEAR_SEND_BUFFER: Final = 256 << 10
 """Bytes of kernel buffer towards the same host: there is no distance to bridge, and so little stays in the cache."""
@@ -43,29 +43,6 @@ _log = logging.getLogger("xavier.connections")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """How much, and for how long, a connection may take.
-
-    Attributes:
-        connections: open at once.
-        url_bytes: of a request's target.
-        header_bytes: of all header fields together.
-        header_fields: how many.
-        body_bytes: of a request's content.
-        receive_seconds: from a request's first byte to the end of its header, and from there to the end of its body.
-        stall_seconds: without a byte taken by the reader of an answer.
-    """
-
-    connections: int = 1000
-    url_bytes: int = 16 << 10
-    header_bytes: int = 32 << 10
-    header_fields: int = 100
-    body_bytes: int = 4 << 20
-    receive_seconds: float = 10
-    stall_seconds: float = 60
-
-
 class Stage(Enum):
     """What of a request is arriving."""
 
@@ -74,26 +51,17 @@ class Stage(Enum):
     BODY = auto()
 
 
-class Refusal(Exception):
-    """Why a request is refused before it is one."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
 class Connection(HttpToolsProtocol):
     """One connection, with the caps that the application's lifespan put into its state."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Size the buffers once the peer is known, and begin to wait for a request."""
         super().connection_made(transport)
-        self.caps: Caps = self.app_state.get("caps", Caps())
+        self.caps: ConnectionLimits = self.app_state.get("caps", ConnectionLimits())
         self._deadline: asyncio.TimerHandle | None = None
         self._look: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
-        self._reason: Refusal | None = None
+        self._reason: RequestRefused | None = None
         self._refused = False
         self._stage = Stage.NOTHING
         self._received, self._fields, self._field_bytes, self._content = 0, 0, 0, 0
@@ -102,7 +70,7 @@ class Connection(HttpToolsProtocol):
         self._wait()
         if len(self.connections) > self.caps.connections:
             self.connections.discard(self)  # so that those who are refused keep nobody out
-            self._refuse(Refusal(503, f"at most {self.caps.connections} connections at once; come back later"))
+            self._refuse(RequestRefused(503, f"at most {self.caps.connections} connections at once; come back later"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers, and tell the answer that is on its way, which is not that of the last request always."""
@@ -124,13 +92,13 @@ class Connection(HttpToolsProtocol):
         try:
             self._feed(memoryview(data))
             self._check_unfinished()
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             self._refuse(refusal)
         except httptools.HttpParserInvalidMethodError:
-            known = Refusal(501, "the method is unknown") if data[:1].isalpha() else None
-            self._refuse(known or Refusal(400, "the request is not HTTP"))
+            known = RequestRefused(501, "the method is unknown") if data[:1].isalpha() else None
+            self._refuse(known or RequestRefused(400, "the request is not HTTP"))
         except httptools.HttpParserError:
-            self._refuse(self._reason or Refusal(400, "the request is not valid HTTP"))
+            self._refuse(self._reason or RequestRefused(400, "the request is not valid HTTP"))
 
     def on_message_begin(self) -> None:
         """Count from here."""
@@ -224,7 +192,7 @@ class Connection(HttpToolsProtocol):
 
     def _throw(self, status: int, detail: str) -> NoReturn:
         """Leave a callback of the parser, which says of any error only that there was one."""
-        self._reason = Refusal(status, detail)
+        self._reason = RequestRefused(status, detail)
         raise self._reason
 
     def _check_unfinished(self) -> None:
@@ -232,8 +200,8 @@ class Connection(HttpToolsProtocol):
         if self._stage is not Stage.HEAD or self._received <= self.caps.url_bytes + self.caps.header_bytes:
             return
         if self.headers:
-            raise Refusal(431, f"at most {self.caps.header_bytes} bytes of header fields")
-        raise Refusal(414, f"at most {self.caps.url_bytes} bytes of address")
+            raise RequestRefused(431, f"at most {self.caps.header_bytes} bytes of header fields")
+        raise RequestRefused(414, f"at most {self.caps.url_bytes} bytes of address")
 
     def _check_version(self) -> None:
         if self.parser.get_http_version() not in ("1.0", "1.1"):
@@ -271,14 +239,14 @@ class Connection(HttpToolsProtocol):
         elif self._stage is Stage.NOTHING:
             self.transport.close()
         else:
-            self._refuse(Refusal(408, f"a request must arrive within {self.caps.receive_seconds:g} seconds"))
+            self._refuse(RequestRefused(408, f"a request must arrive within {self.caps.receive_seconds:g} seconds"))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: RequestRefused) -> None:
         """Take nothing more, and say why: behind the answers that are on their way there is no place for it."""
         self._refused, self._received = True, 0
-        metrics.REFUSALS.labels(kind_of(title_of(refusal.status))).inc()
+        counters.REFUSALS.labels(kind_of(title_of(refusal.status_code))).inc()
         request_id = request_id_of({"headers": []} if self._stage is Stage.NOTHING else {**self.scope})
-        told = {"request_id": request_id, "status": refusal.status, "reason": refusal.detail}
+        told = {"request_id": request_id, "status": refusal.status_code, "reason": refusal.detail}
         _log.info("refused", extra={"fields": told})
         if self._deadline is not None:
             self._deadline.cancel()
@@ -327,7 +295,7 @@ class Connection(HttpToolsProtocol):
         self._unsent = unsent
         if self._looks_without_progress >= LOOKS_IN_A_STALL:
             _log.info("cut", extra={"fields": {"reason": "the reader took nothing", "unsent": unsent}})
-            metrics.REFUSALS.labels("stalled-reader").inc()
+            counters.REFUSALS.labels("stalled-reader").inc()
             self.transport.abort()
         elif unsent or not self.cycle.response_complete or self.pipeline:
             self._look_later()
@@ -351,10 +319,10 @@ def _has_left(transport: asyncio.Transport) -> bool:
     return False
 
 
-def _answer(refusal: Refusal, request_id: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+def _answer(refusal: RequestRefused, request_id: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
     """A problem document with its head, as it goes over the wire."""
-    title = title_of(refusal.status)
-    content = json.dumps(problem(refusal.status, kind_of(title), title, refusal.detail)).encode()
+    title = title_of(refusal.status_code)
+    content = json.dumps(problem(refusal.status_code, kind_of(title), title, refusal.detail)).encode()
     fields = {
         "content-type": MEDIA_TYPE,
         "content-length": str(len(content)),
@@ -362,9 +330,9 @@ def _answer(refusal: Refusal, request_id: str, default_headers: list[tuple[bytes
         "connection": "close",
         REQUEST_ID.lower(): request_id,
     }
-    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if refusal.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         fields["retry-after"] = str(RETRY_AFTER)
-    lines = [f"HTTP/1.1 {refusal.status} {title}".encode()]
+    lines = [f"HTTP/1.1 {refusal.status_code} {title}".encode()]
     lines += [name + b": " + value for name, value in default_headers]
     lines += [f"{name}: {value}".encode() for name, value in fields.items()]
     return b"\r\n".join([*lines, b"", content])

@@ -18,7 +18,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.guard import metrics
+from service.api import counters
 from service.api.http.problems import CLIENT_GONE
 
 REQUEST_ID: Final = "X-Request-Id"
@@ -94,11 +94,11 @@ def _note(message: Message, answer: _Answer, request_id: str) -> None:
 def _tell(scope: Scope, answer: _Answer, seconds: float) -> None:
     route = getattr(scope.get("route"), "path_format", UNMATCHED)
     status = str(answer.status)
-    metrics.REQUESTS.labels(scope["method"], route, status).inc()
-    metrics.SECONDS.labels(route).observe(seconds)
-    metrics.SENT.inc(answer.sent)
+    counters.REQUESTS.labels(scope["method"], route, status).inc()
+    counters.SECONDS.labels(route).observe(seconds)
+    counters.SENT.inc(answer.sent)
     if answer.outcome == "aborted":
-        metrics.ABORTED.labels(route).inc()
+        counters.ABORTED.labels(route).inc()
     state = scope["state"]
     known = {name: state[name] for name in ("request_id", "caller", "digest", "reason") if name in state}
     line = {"method": scope["method"], "route": route, "status": answer.status, "bytes": answer.sent}

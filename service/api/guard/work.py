@@ -7,20 +7,24 @@ never waits behind what is large. Plans are kept by what they are plans of: the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, TypeVar
 
-from service.api.guard import metrics
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from service.api import counters
 from service.api.guard.admission import Admission
 from service.api.guard.plan_cache import PlanCache, PlansInUse, Sized, Spellings
 from service.api.http.options import FileOptions, SpecOptions
-from service.formats.safetensors import SafetensorsFile, check_outline
+from service.api.http.sources import Source
+from service.errors import Fault, InvalidOption
+from service.formats.files import File, Format
 from service.limits import Limits
 from service.plan import Outline, Plan, make_outline
 from service.schema.canonical import canonical_document, canonical_json
-from service.schema.model import ModelSpec
 
 Result = TypeVar("Result")
 LARGE_TEXT: Final = 4 << 10
@@ -38,7 +42,7 @@ class Lane:
     """
 
     def __init__(self, name: str, queue: int) -> None:
-        self._turns = Admission(1, queue, metrics.PLANS_QUEUE, metrics.PLANS)
+        self._turns = Admission(1, queue, counters.PLANS_QUEUE, counters.PLANS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, caller: str, work: Callable[[], Result], *, begun: bool = False) -> Result:
@@ -58,13 +62,6 @@ class Lane:
     def close(self) -> None:
         """Let the thread end; what was not begun is dropped."""
         self._thread.shutdown(wait=True, cancel_futures=True)
-
-
-class Source(NamedTuple):
-    """A specification as it came: its JSON text, and what makes a specification of that."""
-
-    text: Callable[[], bytes]
-    read: Callable[[bytes, Limits], ModelSpec]
 
 
 class PlannerThreads:
@@ -100,15 +97,27 @@ class PlannerThreads:
         planned: Plan = await self._made(_Request(self, asked, Outline.expanded))
         return planned
 
-    async def file(self, caller: str, source: Source, options: FileOptions) -> SafetensorsFile:
-        """The file of a specification, of which nothing is drawn yet; see `plan`."""
+    async def file(
+        self, caller: str, source: Source, options: FileOptions, format_: Format, name: str | None = None
+    ) -> File:
+        """A file of a specification, of which nothing is drawn yet; see `plan`.
+
+        Args:
+            caller: whose turn it takes.
+            source: the specification.
+            options: what is changed in it, and what the file says of each tensor.
+            format_: of the file.
+            name: of the file; None for the only one.
+        """
         statistics = options.statistics or "expected"
 
-        def opened(outline: Outline) -> SafetensorsFile:
-            check_outline(outline, statistics, self.limits)
-            return SafetensorsFile(outline.expanded(), statistics, limits=self.limits).prepared()
+        def opened(outline: Outline) -> File:
+            format_.check(outline, statistics, self.limits)
+            plan = outline.expanded()
+            return format_.open(plan, name or _only(format_.files(plan)), statistics, self.limits).prepared()
 
-        file: SafetensorsFile = await self._made(_Request(self, _Asked(caller, source, options, statistics), opened))
+        kind = format_.path, name, statistics
+        file: File = await self._made(_Request(self, _Asked(caller, source, options, kind), opened))
         return file
 
     async def run(self, caller: str, tensors: int, work: Callable[[], Result], *, begun: bool = False) -> Result:
@@ -126,13 +135,20 @@ class PlannerThreads:
         return await self._large.run(request.asked.caller, request.finish) if found is None else found
 
 
+def _only(names: Sequence[str]) -> str:
+    """The name of the only file of a format."""
+    if len(names) != 1:
+        raise InvalidOption([Fault("format", f"has {len(names)} files: ask for each by its address")])
+    return names[0]
+
+
 class _Asked(NamedTuple):
     """What somebody asks for: something of a kind, made of a specification in which the options change something."""
 
     caller: str
     source: Source
     options: SpecOptions
-    kind: str
+    kind: Hashable
 
 
 class _Request:
@@ -184,3 +200,26 @@ class _Request:
 
     def _key(self) -> Hashable:
         return self._planning.spellings.canonical(self._digest), self.asked.options.change, self.asked.kind
+
+
+async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
+    """The result of some work, which is cancelled when the client leaves. The body must have been read.
+
+    Raises:
+        ClientDisconnect: nobody is there for the result.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from functools import partial
 from typing import Final
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.api.guard import metrics
-from service.api.http.conditionals import Selection
-from service.api.state import AppState, caller_of
-from service.formats.safetensors import SafetensorsFile
-from service.schema.permalinks import MOST_IN_URL, file_path
+from service.api import counters
+from service.formats.files import File
+from service.schema.permalinks import MOST_IN_URL, file_path, statistics_path
 
-MEDIA_TYPE: Final = "application/octet-stream"
 FOR_EVER: Final = "max-age=31536000, immutable, no-transform"
 FOR_AN_HOUR: Final = "max-age=3600"
 MOST_IN_HEADER: Final = 2048
@@ -61,7 +57,7 @@ class Download(StreamingResponse):
         async with aclosing(self.body_iterator) as chunks, self._place:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for chunk in chunks:
-                metrics.DRAWN.inc(len(chunk))
+                counters.DRAWN.inc(len(chunk))
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -75,44 +71,20 @@ class Headless(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-def kept(request: Request, how_long: str) -> str:
+def cache_control(request: Request, how_long: str) -> str:
     """What caches may do with an answer; those that a key was asked for are its holder's alone."""
     return f"private, {how_long}" if hasattr(request.state, "caller") else f"public, {how_long}"
 
 
-async def deliver(request: Request, services: AppState, file: SafetensorsFile, selection: Selection) -> Response:
-    """The selected part of a file as an answer."""
-    headers = _file_headers(request, file)
-    if selection.status == 304:
-        return headless(
-            304, {name: headers[name] for name in headers if name not in ("Content-Type", "Content-Disposition")}
-        )
-    headers["Content-Length"] = str(selection.stop - selection.start)
-    if selection.status == 206:
-        headers["Content-Range"] = f"bytes {selection.start}-{selection.stop - 1}/{file.length}"
-    if request.method == "HEAD":
-        return headless(selection.status, headers)
-    services.require_platform()
-    if file.needs_measuring(selection.start):
-        measured = await services.measure(file.plan, request)
-        tell = partial(file.with_measured, measured)
-        file = await services.planning.run(caller_of(request.scope), len(file.segments), tell, begun=True)
-    cost = await services.cost(request, file, selection)
-    await services.charge(request, cost.nbytes)
-    caller = caller_of(request.scope)
-    chunks = services.pool.stream(file, selection.start, selection.stop, caller)
-    return Download(chunks, selection.status, headers, services.admission_for(cost).place(caller))
-
-
-def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
+def file_headers(request: Request, file: File, media_type: str) -> dict[str, str]:
     """The header fields of a file, whichever part of it is sent."""
     by_address = request.method in ("GET", "HEAD")
     headers = {
-        "Content-Type": MEDIA_TYPE,
-        "Content-Disposition": 'attachment; filename="model.safetensors"',
+        "Content-Type": media_type,
+        "Content-Disposition": f'attachment; filename="{file.name}"',
         "ETag": f'"{file.etag}"',
         "Accept-Ranges": "bytes",
-        "Cache-Control": kept(request, FOR_EVER) if by_address else "no-transform",
+        "Cache-Control": cache_control(request, FOR_EVER) if by_address else "no-transform",
         "X-Content-Type-Options": "nosniff",
     }
     if not by_address:
@@ -123,7 +95,7 @@ def _file_headers(request: Request, file: SafetensorsFile) -> dict[str, str]:
         headers["Accept-Ranges"] = "none"  # there is no address that ranges could be asked of
     if len(location) < MOST_IN_HEADER:
         headers["Content-Location"] = location
-        headers["Link"] = f'<{root}/v1/statistics/{file.plan.permalink}>; rel="describedby"'
+        headers["Link"] = f'<{statistics_path(file.plan.permalink, root)}>; rel="describedby"'
     return headers
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 
-from service.api.openapi import example_plan
+from service.api.examples import example_plan
 from service.errors import Fault, InvalidOption
 from service.formats.files import StatisticsOption
 from service.formats.json import Encoding

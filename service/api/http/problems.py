@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from service.api.guard import metrics
+from service.api import counters
 from service.errors import (
     BrokenPlatform,
     Busy,
@@ -33,6 +34,7 @@ from service.errors import (
     UnknownPermalink,
     XavierError,
 )
+from service.schema.fields import Wire
 from service.schema.parsing import MOST_RECEIVED, rule_of
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -74,6 +76,27 @@ _RENAMED: Final = {
 _log = logging.getLogger("xavier")
 
 
+class FaultEntry(Wire):
+    """One fault, at a pointer into the caller's document (RFC 6901) or at a query parameter."""
+
+    pointer: str | None = None
+    parameter: str | None = None
+    message: str
+
+
+class Problem(Wire):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[FaultEntry] | None = None
+    name: str | None = Field(default=None, description="The limit that was exceeded.")
+    limit: int | None = None
+    requested: int | None = None
+
+
 class RequestRefused(HTTPException):
     """A request refused for its HTTP: media types, coding, size, ranges, preconditions."""
 
@@ -96,7 +119,7 @@ def problem(status: int, kind: str, title: str, detail: str | None = None, **mem
 
 def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """A problem document as an answer."""
-    metrics.REFUSALS.labels(document["type"].removeprefix(TYPE_PREFIX)).inc()
+    counters.REFUSALS.labels(document["type"].removeprefix(TYPE_PREFIX)).inc()
     content = json.dumps(document, ensure_ascii=False).encode()
     return Response(content, document["status"], {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
-from service.api.guard.work import Source
+from service.limits import Limits
+from service.schema.model import ModelSpec
 from service.schema.parsing import read_spec
 from service.schema.permalinks import inflate_permalink, read_linked
+
+
+class Source(NamedTuple):
+    """A specification as it came: its JSON text, and what makes a specification of that."""
+
+    text: Callable[[], bytes]
+    read: Callable[[bytes, Limits], ModelSpec]
 
 
 def posted(raw: bytes) -> Source:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.api.http.negotiation import JSON, JsonOnly
 from service.api.openapi import json_answer, problems
 from service.schema import catalogue
-from service.schema.answers import InitializerCatalogue, LayerCatalogue, NonlinearityCatalogue
+from service.schema.catalogue import InitializerCatalogue, LayerCatalogue, NonlinearityCatalogue
 
 INITIALIZERS: Final = catalogue.initializer_catalogue()
 LAYERS: Final = catalogue.layer_catalogue()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
+from typing import Literal
 
 from fastapi import APIRouter
+from pydantic import Field
 from starlette.responses import Response
 
 from service import __version__
@@ -14,8 +16,26 @@ from service.api.http.negotiation import JSON, JsonOnly
 from service.api.openapi import json_answer, problems
 from service.api.state import Shared
 from service.limits import Limits
-from service.schema.answers import Info, Status
+from service.schema.fields import Wire
 from service.stream import STREAM_VERSION
+
+
+class Status(Wire):
+    """Whether the server is well."""
+
+    status: Literal["ok"]
+
+
+class Info(Wire):
+    """What runs here, and what it allows."""
+
+    service: str
+    version: str
+    stream: int
+    versions: dict[str, str] = Field(description="Of what determines the numbers.")
+    threads: int
+    limits: dict[str, int]
+
 
 router = APIRouter(tags=["operations"], default_response_class=Response)
 OK = Status(status="ok")
@@ -53,9 +73,9 @@ async def is_alive() -> Response:
     summary="Whether weights are served: the known answers came out right in every thread",
     responses=json_answer(Status, OK, "They are.") | problems(503),
 )
-async def is_ready(services: Shared) -> Response:
+async def is_ready(state: Shared) -> Response:
     """503 on a machine that computes other values than the stream's, which then serves no weights."""
-    services.require_platform()
+    state.require_platform()
     return Response(OK.model_dump_json(), media_type=JSON, headers=NOT_CACHED)
 
 
@@ -66,7 +86,7 @@ async def is_ready(services: Shared) -> Response:
     responses=json_answer(Info, _info(2, Limits(), {"python": "3.12.0"}), "What runs here.") | problems(406),
     dependencies=[JsonOnly],
 )
-async def get_info(services: Shared) -> Response:
+async def get_info(state: Shared) -> Response:
     """The stream version decides the bytes; the library versions do not, and are told for reports."""
     versions = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
-    return Response(_info(services.pool.threads, services.limits, versions).model_dump_json(), media_type=JSON)
+    return Response(_info(state.pool.threads, state.limits, versions).model_dump_json(), media_type=JSON)

@@ -1,25 +1,83 @@
-"""/v1/plan and /v1/statistics: what would be drawn, and what was."""
+"""/v1/plan: what would be drawn."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, Literal
 
+import orjson
 from fastapi import APIRouter, Request
+from pydantic import Field
 from starlette.responses import Response
 
+from service.api.answers import EXPECTED, About, SummaryAnswer, TensorHead
+from service.api.examples import example_plan
 from service.api.http.bodies import read_body
-from service.api.http.conditionals import is_known
-from service.api.http.downloads import FOR_AN_HOUR, headless, kept
-from service.api.http.negotiation import JSON, require_json
-from service.api.http.options import FileQuery, OnceOnly, Permalink, SpecQuery
-from service.api.http.sources import linked, posted
-from service.api.openapi import SPEC_BODY, plan_answer, problems, statistics_answer
-from service.api.state import AppState, Shared
-from service.formats.json import STATISTICS_VERSION, plan_json, statistics_json
-from service.plan import Plan
+from service.api.http.negotiation import require_json
+from service.api.http.options import FileQuery, OnceOnly
+from service.api.http.sources import posted
+from service.api.openapi import SPEC_BODY, Responses, json_answer, problems
+from service.api.state import Shared
+from service.formats.json import plan_json
+from service.formats.safetensors import SAFETENSORS, SafetensorsFile
+from service.schema.fields import Wire
 from service.schema.parsing import remarks_on
 
 router = APIRouter(tags=["plans"])
+
+
+class FansAnswer(Wire):
+    """Connections into an output and out of an input."""
+
+    fan_in: int
+    fan_out: int
+
+
+class PlannedTensor(TensorHead):
+    """A tensor as it would be drawn."""
+
+    canonical_name: str = Field(description="The name that its random words belong to.")
+    canonical_shape: list[int] = Field(description="The shape in whose order the words are counted.")
+    elements: int
+    bytes: int
+    data_offsets: list[int] = Field(min_length=2, max_length=2, description="Begin and end in the data of the file.")
+    fan_in: int | None
+    fan_out: int | None
+    fan_rule: Literal["exact", "torch", "keras", "axes"] | None = Field(
+        description="How the fans were counted: by true connectivity, as a framework does, or by the named axes."
+    )
+    fans: dict[str, FansAnswer | None] = Field(description="What every rule counts.")
+    initializer: dict[str, Any] | str
+    distribution: dict[str, Any] = Field(description="The distribution and its scalars in binary64.")
+    expected: SummaryAnswer = Field(description=EXPECTED)
+
+
+class Totals(Wire):
+    """Sums over all tensors, and the size of the file."""
+
+    tensors: int
+    elements: int
+    bytes: int
+    header_bytes: int
+    file_bytes: int
+
+
+class PlanAnswer(About):
+    """What would be drawn."""
+
+    permalink: str | None = Field(description="Path of the file; null where it would be over 8,000 characters.")
+    etag: str
+    canonical_spec: dict[str, Any]
+    totals: Totals
+    warnings: list[str] = Field(description="What may be meant otherwise; at most a hundred, and how many more.")
+    tensors: list[PlannedTensor]
+
+
+def _answer() -> Responses:
+    """The answer of /v1/plan."""
+    plan = example_plan()
+    example = orjson.loads(b"".join(plan_json(SafetensorsFile(plan))))
+    return json_answer(PlanAnswer, example, "What would be drawn.")
 
 
 @router.post(
@@ -27,58 +85,16 @@ router = APIRouter(tags=["plans"])
     operation_id="planWeights",
     summary="What would be drawn, and what it costs; draws nothing",
     dependencies=[OnceOnly],
-    responses=plan_answer() | problems(400, 406, 413, 415, 422),
+    responses=_answer() | problems(400, 406, 413, 415, 422),
     openapi_extra=SPEC_BODY,
     response_class=Response,
 )
-async def plan_weights(request: Request, services: Shared, options: FileQuery) -> Response:
+async def plan_weights(request: Request, state: Shared, options: FileQuery) -> Response:
     """Every tensor with its names, shape, fans, distribution and place in the file; totals, digest and permalink."""
     require_json(request)
-    raw = await read_body(request, services.max_body_bytes)
-    file = await services.file(request, posted(raw), options)
+    raw = await read_body(request, state.max_body_bytes)
+    file = await state.file(request, posted(raw), options, SAFETENSORS)
+    assert isinstance(file, SafetensorsFile)
     remarks = partial(remarks_on, raw if options.seed is None else b"")
     pieces = plan_json(file, request.scope.get("root_path", ""), remarks)
-    return await services.document(request, len(file.plan.tensors), pieces)
-
-
-@router.post(
-    "/v1/statistics",
-    operation_id="measureStatistics",
-    summary="Measured statistics beside expected, without the weights",
-    dependencies=[OnceOnly],
-    responses=statistics_answer() | problems(400, 406, 413, 415, 422, 429, 503),
-    openapi_extra=SPEC_BODY,
-    response_class=Response,
-)
-async def measure_statistics(request: Request, services: Shared, options: SpecQuery) -> Response:
-    """Draws every value and keeps none; the numbers too are the same on every machine."""
-    require_json(request)
-    raw = await read_body(request, services.max_body_bytes)
-    return await _measured(request, services, await services.plan(request, posted(raw), options), {})
-
-
-@router.head("/v1/statistics/{permalink}", dependencies=[OnceOnly], include_in_schema=False)
-@router.get(
-    "/v1/statistics/{permalink}",
-    operation_id="getStatistics",
-    summary="Measured statistics of a permalink",
-    dependencies=[OnceOnly],
-    responses=statistics_answer(by_address=True) | problems(404, 406, 412, 422, 429, 503),
-    response_class=Response,
-)
-async def get_statistics(request: Request, services: Shared, permalink: Permalink, options: SpecQuery) -> Response:
-    """The same as by POST; the ETag is known without drawing, and changes with what the service says of statistics."""
-    require_json(request)
-    plan = await services.plan(request, linked(permalink), options)
-    headers = {"ETag": f'"{plan.digest}-{STATISTICS_VERSION}"', "Cache-Control": kept(request, FOR_AN_HOUR)}
-    if is_known(request.headers, headers["ETag"]):
-        return headless(304, headers)
-    return await _measured(request, services, plan, headers)
-
-
-async def _measured(request: Request, services: AppState, plan: Plan, headers: dict[str, str]) -> Response:
-    services.require_platform()
-    if request.method == "HEAD":
-        return headless(200, {"Content-Type": JSON, **headers})
-    measured = await services.measure(plan, request)
-    return await services.document(request, len(plan.tensors), statistics_json(plan, measured), headers, begun=True)
+    return await state.document(request, len(file.plan.tensors), pieces)

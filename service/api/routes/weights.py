@@ -3,24 +3,91 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, Final
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service.api.answers import About, StatisticsPair, TensorHead
+from service.api.examples import example_plan
 from service.api.http import conditionals, negotiation
 from service.api.http.bodies import read_body
 from service.api.http.conditionals import Selection
-from service.api.http.downloads import MEDIA_TYPE, deliver
+from service.api.http.downloads import Download, file_headers, headless
 from service.api.http.negotiation import JSON
 from service.api.http.options import FileQuery, OnceOnly, Permalink, WeightsOptions, WeightsQuery
 from service.api.http.sources import linked, posted
-from service.api.openapi import SPEC_BODY, problems, weights_answers
+from service.api.openapi import SPEC_BODY, Responses, answer_schema, header, problems
 from service.api.state import AppState, Shared
 from service.delivery.pool import Task, needs
+from service.formats import FORMATS
+from service.formats.files import File, Format
 from service.formats.json import check_json_size, weights_json
 from service.plan import Plan
+from service.schema.permalinks import file_path
 
 router = APIRouter(tags=["weights"])
+MEDIA_TYPES: Final = [*dict.fromkeys(each.media_type for each in FORMATS.values()), JSON]
+
+
+class TensorWeights(TensorHead):
+    """A tensor with its values, flat and row-major, or as base64 of its bytes."""
+
+    data: list[float] | str
+    statistics: StatisticsPair | None = None
+
+
+class WeightsAnswer(About):
+    """All weights of a specification, in model order."""
+
+    tensors: list[TensorWeights]
+
+
+def _content() -> dict[str, Any]:
+    """The first file of the example in every format, by media type."""
+    files = {each.media_type: each.files(example_plan())[0] for each in FORMATS.values()}
+    return {media_type: _file(file_path(example_plan().permalink, name)) for media_type, name in files.items()}
+
+
+def _file(path: str) -> dict[str, Any]:
+    example = {"summary": "The file of the example specification.", "externalValue": path}
+    return {"schema": {"type": "string", "format": "binary"}, "examples": {"example": example}}
+
+
+def _posted() -> Responses:
+    """The answers to a specification: a file, or JSON."""
+    example = orjson.loads(weights_json(example_plan(), None, "expected", "decimal"))
+    as_json = {JSON: {"schema": answer_schema(WeightsAnswer), "example": example}}
+    return {200: {"description": "The weights.", "headers": _headers(always=False), "content": _content() | as_json}}
+
+
+def _addressed(*, ranges: bool = True) -> Responses:
+    """The answers to an address: a file, or a part of one."""
+    headers, part = _headers(always=True), {"Content-Range": header("The part that is sent.", always=True)}
+    answers: Responses = {
+        200: {"description": "A safetensors file.", "headers": headers, "content": _content()},
+        206: {"description": "The bytes of the range.", "headers": headers | part, "content": _content()},
+        304: {"description": "The caller has these bytes; no body."},
+    }
+    return answers if ranges else {status: answers[status] for status in (200, 304)}
+
+
+def _headers(*, always: bool) -> dict[str, Any]:
+    """The header fields of a file; an answer that may also be JSON does not always have them."""
+    described = {
+        "ETag": "Strong; a hash over everything the bytes depend on, so known before them: no SHA-256 of the content.",
+        "Content-Length": "Known before anything is drawn.",
+        "Accept-Ranges": "bytes; none where the permalink would be too long to be asked for ranges.",
+        "Cache-Control": "Permalinks may be kept for ever.",
+    }
+    short = {
+        "Content-Location": "The permalink, where it is under 2 KB.",
+        "Link": "The measured statistics, rel=describedby.",
+    }
+    return {name: header(text, always=always) for name, text in described.items()} | {
+        name: header(text) for name, text in short.items()
+    }
 
 
 @router.post(
@@ -28,55 +95,83 @@ router = APIRouter(tags=["weights"])
     operation_id="initializeWeights",
     summary="Initialize the weights of a specification",
     dependencies=[OnceOnly],
-    responses=weights_answers() | problems(400, 406, 413, 415, 422, 429, 503),
+    responses=_posted() | problems(400, 406, 413, 415, 422, 429, 503),
     openapi_extra=SPEC_BODY,
     response_class=Response,
 )
-async def initialize_weights(request: Request, services: Shared, options: WeightsQuery) -> Response:
+async def initialize_weights(request: Request, state: Shared, options: WeightsQuery) -> Response:
     """The whole file as safetensors, the same bytes as its permalink has, or as JSON with statistics."""
-    as_json = _wants_json(request, options)
-    raw = await read_body(request, services.max_body_bytes)
-    services.require_platform()
-    if as_json:
-        return await _json_answer(request, services, await services.plan(request, posted(raw), options), options)
-    file = await services.file(request, posted(raw), options)
-    return await deliver(request, services, file, Selection(200, 0, file.length))
+    format_ = _format(request, options)
+    raw = await read_body(request, state.max_body_bytes)
+    state.require_platform()
+    if format_ is None:
+        return await _json_answer(request, state, await state.plan(request, posted(raw), options), options)
+    file = await state.file(request, posted(raw), options, format_)
+    return await _deliver(request, state, format_, file, Selection(200, 0, file.length))
 
 
-@router.get(
-    "/v1/weights/{permalink}/model.safetensors",
-    operation_id="getWeights",
-    summary="The weights of a permalink, or a range of their bytes",
-    dependencies=[OnceOnly],
-    responses=weights_answers(by_address=True) | problems(404, 406, 412, 416, 422, 429, 503),
-    response_class=Response,
-)
-@router.head(
-    "/v1/weights/{permalink}/model.safetensors",
-    operation_id="headWeights",
-    summary="Length and ETag of the weights of a permalink; draws nothing",
-    dependencies=[OnceOnly],
-    responses=weights_answers(by_address=True, ranges=False) | problems(404, 406, 412, 422),
-    response_class=Response,
-)
-async def get_weights(request: Request, services: Shared, permalink: Permalink, options: FileQuery) -> Response:
-    """Bytes that never change: single ranges, If-Range, If-Match and If-None-Match are served."""
-    negotiation.choose(request, [MEDIA_TYPE])
-    file = await services.file(request, linked(permalink), options)
-    selection = conditionals.select(request.method, request.headers, f'"{file.etag}"', file.length)
-    return await deliver(request, services, file, selection)
+def _serve(name: str, format_: Format) -> None:
+    """Serve the files of a format by their addresses; the operations of the first have the plain names."""
+
+    async def get_weights(request: Request, state: Shared, permalink: Permalink, options: FileQuery) -> Response:
+        """Bytes that never change: single ranges, If-Range, If-Match and If-None-Match are served."""
+        negotiation.choose(request, [format_.media_type])
+        file_name = request.scope["path"].partition(f"{permalink}/")[2]
+        file = await state.file(request, linked(permalink), options, format_, file_name)
+        selection = conditionals.select(request.method, request.headers, f'"{file.etag}"', file.length)
+        return await _deliver(request, state, format_, file, selection)
+
+    path, suffix = f"/v1/weights/{{permalink}}/{format_.path}", "" if name in list(FORMATS)[:1] else name.title()
+    router.get(
+        path,
+        operation_id=f"getWeights{suffix}",
+        summary="The weights of a permalink, or a range of their bytes",
+        dependencies=[OnceOnly],
+        responses=_addressed() | problems(404, 406, 412, 416, 422, 429, 503),
+        response_class=Response,
+    )(get_weights)
+    router.head(
+        path,
+        operation_id=f"headWeights{suffix}",
+        summary="Length and ETag of the weights of a permalink; draws nothing",
+        dependencies=[OnceOnly],
+        responses=_addressed(ranges=False) | problems(404, 406, 412, 422),
+        response_class=Response,
+    )(get_weights)
 
 
-def _wants_json(request: Request, options: WeightsOptions) -> bool:
-    if options.format is None:
-        return negotiation.choose(request, [MEDIA_TYPE, JSON]) == JSON
-    return options.format == "json"
+for each_name, each_format in FORMATS.items():
+    _serve(each_name, each_format)
 
 
-async def _json_answer(request: Request, services: AppState, plan: Plan, options: WeightsOptions) -> Response:
-    check_json_size(plan, services.limits)
+def _format(request: Request, options: WeightsOptions) -> Format | None:
+    """The format that the caller wants by option or by Accept; None for JSON."""
+    if options.format is not None:
+        return FORMATS.get(options.format)
+    media_type = negotiation.choose(request, MEDIA_TYPES)
+    return next((each for each in FORMATS.values() if each.media_type == media_type), None)
+
+
+async def _deliver(request: Request, state: AppState, format_: Format, file: File, selection: Selection) -> Response:
+    """The selected part of a file as an answer."""
+    headers = file_headers(request, file, format_.media_type)
+    if selection.status == 304:
+        return headless(
+            304, {name: headers[name] for name in headers if name not in ("Content-Type", "Content-Disposition")}
+        )
+    headers["Content-Length"] = str(selection.stop - selection.start)
+    if selection.status == 206:
+        headers["Content-Range"] = f"bytes {selection.start}-{selection.stop - 1}/{file.length}"
+    if request.method == "HEAD":
+        return headless(selection.status, headers)
+    chunks, place = await state.stream(request, file, selection.start, selection.stop)
+    return Download(chunks, selection.status, headers, place)
+
+
+async def _json_answer(request: Request, state: AppState, plan: Plan, options: WeightsOptions) -> Response:
+    check_json_size(plan, state.limits)
     statistics = options.statistics or "measured"  # the values are at hand, so measuring them costs little
-    measured = await services.measure(plan, request) if statistics == "measured" else None
+    measured = await state.measure(plan, request) if statistics == "measured" else None
     draw = partial(weights_json, plan, measured, statistics, options.encoding)
-    content = await services.drawn(request, plan, partial(services.pool.run, Task(draw, partial(needs, plan))))
+    content = await state.drawn(request, plan, partial(state.pool.run, Task(draw, partial(needs, plan))))
     return Response(content, media_type=JSON, headers={"Vary": "Accept", "X-Content-Type-Options": "nosniff"})

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.api.guard import metrics
+from service.api import counters
 from service.api.guard.admission import Admission
 from service.errors import Busy
 from tests.api.answers import assert_problem
@@ -71,7 +71,7 @@ async def assert_all_free(admission: Admission, places: int) -> None:
     order: list[str] = []
     async with drawing(admission, "abc"[:places], order):
         assert len(order) == places
-    assert metrics.STREAMS._value.get() == metrics.QUEUE._value.get() == 0
+    assert counters.STREAMS._value.get() == counters.QUEUE._value.get() == 0
 
 
 def test_places_are_given_in_the_order_of_coming() -> None:

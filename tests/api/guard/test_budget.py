@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 
+from service.api import counters
 from service.api.guard import budget as module
-from service.api.guard import metrics
 from service.api.guard.budget import Budget
 from service.errors import OverBudget
 from tests.api.answers import assert_problem
@@ -166,7 +166,7 @@ def test_those_who_ask_at_once_get_no_more_than_the_budget_wherever_they_ask(sto
 
 
 def failures() -> int:
-    return int(metrics.UNSHARED._value.get())
+    return int(counters.UNSHARED._value.get())
 
 
 def test_while_redis_is_away_each_process_counts_by_itself_and_together_afterwards(

@@ -13,8 +13,9 @@ import pytest
 from service.api.guard import work as planning
 from service.api.guard.work import LARGE_PLAN, LARGE_TEXT, Lane, PlannerThreads
 from service.api.http.options import FileOptions, SpecOptions
-from service.api.http.sources import linked, posted
+from service.api.http.sources import Source, linked, posted
 from service.errors import Busy, InvalidSpec, UnknownPermalink
+from service.formats.safetensors import SAFETENSORS
 from service.limits import Limits
 from service.plan import Outline, make_outline
 from service.schema.canonical import canonical_document, canonical_json
@@ -95,13 +96,13 @@ def _lanes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return threads
 
 
-def asked(*sources: planning.Source, options: FileOptions = OPTIONS) -> list[Any]:
+def asked(*sources: Source, options: FileOptions = OPTIONS) -> list[Any]:
     """The files of some specifications, asked for one after the other."""
 
     async def scenario() -> list[Any]:
         desk = PlannerThreads(Limits(), 10, 1 << 20, 1 << 30)
         try:
-            return [await desk.file("somebody", source, options) for source in sources]
+            return [await desk.file("somebody", source, options, SAFETENSORS) for source in sources]
         finally:
             desk.close()
 
@@ -159,7 +160,7 @@ def test_a_plan_alone_is_kept_apart_from_files() -> None:
     async def scenario() -> bool:
         desk = PlannerThreads(Limits(), 10, 1 << 20, 1 << 30)
         plans = [await desk.plan("somebody", posted(CANONICAL), SpecOptions()) for _ in range(2)]
-        file = await desk.file("somebody", posted(CANONICAL), OPTIONS)
+        file = await desk.file("somebody", posted(CANONICAL), OPTIONS, SAFETENSORS)
         desk.close()
         return plans[0] is plans[1] and file.plan is not plans[0]
 
@@ -181,7 +182,7 @@ def test_large_plans_that_are_in_use_take_no_more_memory_than_they_may() -> None
         desk = PlannerThreads(Limits(), 10, kept_bytes=0, used_bytes=3 * one.memory)
 
         async def ask(caller: str, document: Spec) -> Any:
-            return await desk.file(caller, posted(body(document)), OPTIONS)
+            return await desk.file(caller, posted(body(document)), OPTIONS, SAFETENSORS)
 
         mine = [await ask("one", MANY | {"seed": seed}) for seed in (1, 2)]
         with pytest.raises(Busy):

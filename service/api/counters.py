@@ -7,25 +7,18 @@ count stops the service. Workers tell each other what they have counted through 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Final
 
-from fastapi import APIRouter
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
-    Metric,
     disable_created_metrics,
     values,
 )
-from prometheus_client import generate_latest as written
-from prometheus_client.samples import Sample
-from starlette.responses import Response
 
 values.ValueClass = values.MutexValue  # also where the environment asks for mapped files, whose disk may fill up
 disable_created_metrics()  # type: ignore[no-untyped-call]  # sums of times mean nothing; the client has no types here
@@ -59,14 +52,6 @@ Counts = Mapping[Key, float]
 
 others: Counts | None = None
 """What the other workers have counted, as this process was last told; None where it serves alone."""
-router = APIRouter()
-
-
-@router.get("/metrics", include_in_schema=False)
-async def get_metrics() -> Response:
-    """Everything above, and of a process that serves alone also what the Prometheus client says of it."""
-    content = written(OURS) + written(REGISTRY) if others is None else written(_Together(others))
-    return Response(content, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
 def counted() -> Counts:
@@ -90,19 +75,3 @@ def summed(*counts: Counts) -> Counts:
     for key, value in chain.from_iterable(each.items() for each in counts):
         total[key] += value
     return total
-
-
-class _Together:
-    """Our metrics with the sums of this process and of others."""
-
-    def __init__(self, of_others: Counts) -> None:
-        self._counts = summed(counted(), of_others)
-
-    def collect(self) -> Iterator[Metric]:
-        for family in OURS.collect():
-            family.samples = [
-                Sample(name, dict(labels), value)
-                for (of, name, labels), value in self._counts.items()
-                if of == family.name
-            ]
-            yield family

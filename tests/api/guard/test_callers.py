@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.state import caller_of
+from service.api.guard.callers import caller_of
 
 
 @pytest.mark.parametrize(
