@@ -10,23 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 from math import isfinite
-from typing import Any, Final
+from typing import Any
 
 from service.distributions.base import Distribution
 from service.formats.quoting import quoted
 from service.plan import Parameter, TensorPlan
 from service.plan.rearrangement import Rearrangement
 from service.stream import STREAM_VERSION
-from service.stream.dtypes import DType
-
-_DTYPES: Final = {
-    DType.F64: "'F64'",
-    DType.F32: "'F32'",
-    DType.F16: "'F16'",
-    DType.BF16: "'BF16'",
-    DType.F8_E4M3: "'F8_E4M3'",
-    DType.F8_E5M2: "'F8_E5M2'",
-}
 
 
 def etag(header: bytes, tensors: Iterable[TensorPlan]) -> str:
@@ -50,7 +40,7 @@ def etag(header: bytes, tensors: Iterable[TensorPlan]) -> str:
 def _how_drawn(parameter: Parameter) -> str:
     """What follows the name: all that the tensors of a parameter share."""
     shape, order = _literal(parameter.canonical_shape), _literal(_order(parameter))
-    return f"{shape}, {order}, {_DTYPES[parameter.dtype]}), {_table(parameter.distribution)})"
+    return f"{shape}, {order}, '{parameter.dtype.value}'), {_table(parameter.distribution)})"
 
 
 def _order(parameter: Parameter) -> Any:

@@ -25,15 +25,12 @@ from service.formats.etags import etag
 from service.formats.files import Format, Part, StatisticsOption
 from service.limits import Limits
 from service.plan import Outline, Plan, TensorPlan
-from service.stream.dtypes import DType
 
 MODEL: Final = "model.safetensors"
 """The name of the file."""
 CHUNK_BYTES: Final = 2 << 20
 """Bytes drawn at once: 2^19 elements of F32."""
 ALIGNMENT: Final = 8
-DTYPE_ORDER: Final = (DType.F64, DType.F32, DType.BF16, DType.F16, DType.F8_E4M3, DType.F8_E5M2)
-"""The reference writer's enumeration of dtypes, descending."""
 SEGMENT_MEMORY: Final = 200
 """Bytes of memory for a segment; generous."""
 MEASURED_EXACTLY: Final = b"measured exactly"
@@ -42,7 +39,6 @@ MANY: Final = 100
 """Tensors of one parameter that are worth a look before they are made."""
 LEAST_ENTRY: Final = 54
 """Bytes of a tensor in the header besides its names and its description, at the least."""
-_RANKS: Final = {dtype: rank for rank, dtype in enumerate(DTYPE_ORDER)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ def _one_of_each(tensors: Sequence[TensorPlan]) -> Iterable[TensorPlan]:
 def lay_out(plan: Plan) -> tuple[Segment, ...]:
     """The tensors of a plan in file order."""
     segments, start = [], 0
-    for tensor in sorted(plan.tensors, key=lambda tensor: (_RANKS[tensor.parameter.dtype], tensor.name)):
+    for tensor in sorted(plan.tensors, key=lambda tensor: (tensor.parameter.dtype.rank, tensor.name)):
         segments.append(Segment(tensor, start, start + tensor.parameter.nbytes))
         start = segments[-1].stop
     return tuple(segments)

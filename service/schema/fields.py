@@ -26,25 +26,7 @@ MOST_INTEGER: Final = (1 << 53) - 1
 """What every JSON reader holds exactly (RFC 7493 section 2.2)."""
 MOST_EXACT: Final = 1 << 53
 """Up to here a binary64 number is the integer that was written (RFC 8259 section 6)."""
-DTYPE_ALIASES: Final = {
-    "FLOAT64": DType.F64,
-    "DOUBLE": DType.F64,
-    "FP64": DType.F64,
-    "FLOAT32": DType.F32,
-    "FLOAT": DType.F32,
-    "SINGLE": DType.F32,
-    "FP32": DType.F32,
-    "FLOAT16": DType.F16,
-    "HALF": DType.F16,
-    "FP16": DType.F16,
-    "BFLOAT16": DType.BF16,
-    "FLOAT8_E4M3FN": DType.F8_E4M3,
-    "FLOAT8E4M3FN": DType.F8_E4M3,
-    "F8E4M3FN": DType.F8_E4M3,
-    "FLOAT8_E5M2": DType.F8_E5M2,
-    "FLOAT8E5M2": DType.F8_E5M2,
-    "F8E5M2": DType.F8_E5M2,
-}
+DTYPE_ALIASES: Final = {alias: dtype for dtype in DType for alias in dtype.aliases}
 """PyTorch's names, and those of NumPy, JAX, Keras, ONNX and XLA that mean nothing else in PyTorch: `float` is F32.
 
 Like the safetensors names they are read in any letter case, and after `torch.`, too.

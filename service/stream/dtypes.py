@@ -6,9 +6,11 @@ OCP 8-bit Floating Point Specification 1.0 (E4M3 without infinities, E5M2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from functools import cache, partial
 from math import frexp, ldexp
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,96 +18,6 @@ from numpy.typing import NDArray
 from service.stream.precision import BINARY32, BINARY64, Precision
 
 Array = NDArray[Any]
-
-
-class DType(StrEnum):
-    """A storage format, named as in a safetensors header."""
-
-    F64 = "F64"
-    F32 = "F32"
-    F16 = "F16"
-    BF16 = "BF16"
-    F8_E4M3 = "F8_E4M3"
-    F8_E5M2 = "F8_E5M2"
-
-    @property
-    def storage(self) -> np.dtype[Any]:
-        """The little-endian NumPy type whose bytes lie in the file; unsigned integers where NumPy has no such float."""
-        return _STORAGE[self.value]
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes a value."""
-        return _STORAGE[self.value].itemsize
-
-    @property
-    def largest(self) -> float:
-        """The largest finite value."""
-        return _LARGEST[self.value]
-
-    def step(self, value: float) -> float:
-        """From a value to the next one farther from zero."""
-        mantissa, smallest = _STEPS[self.value]
-        return max(smallest, ldexp(1.0, frexp(value)[1] - 1 - mantissa)) if value else smallest
-
-    def nearest(self, value: float) -> float:
-        """A value of the working precision, rounded as `narrow` does; finite here, and not too large."""
-        step = self.step(value)
-        return round(value / step) * step
-
-    def code(self, value: float) -> int:
-        """How many values of this dtype there are from zero to one of them; negative below zero."""
-        mantissa, smallest = _STEPS[self.value]
-        step = self.step(value)
-        binades = frexp(step)[1] - frexp(smallest)[1]
-        return int(value / step) + (binades << mantissa) * (-1 if value < 0 else 1)
-
-    def reaching(self, step: float) -> float:
-        """The least value from which on all steps are at least so long."""
-        mantissa, smallest = _STEPS[self.value]
-        fraction, exponent = frexp(step)
-        return 0.0 if step <= smallest else ldexp(1.0, exponent - (fraction == 0.5) + mantissa)
-
-    @property
-    def precision(self) -> Precision:
-        """The working precision values of this dtype are drawn in."""
-        return BINARY64 if self is DType.F64 else BINARY32
-
-    @property
-    def drawn_directly(self) -> bool:
-        """Whether values are stored as they were drawn: without a rounding, and in the byte order of this machine."""
-        return self in (DType.F64, DType.F32) and self.storage.isnative
-
-
-_STORAGE: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-    "F8_E4M3": np.dtype("u1"),
-    "F8_E5M2": np.dtype("u1"),
-}
-
-
-_LARGEST: dict[str, float] = {
-    "F64": float(np.finfo(np.float64).max),
-    "F32": float(np.finfo(np.float32).max),
-    "F16": 65504.0,
-    "BF16": (2 - 2.0**-7) * 2.0**127,
-    "F8_E4M3": 448.0,
-    "F8_E5M2": 57344.0,
-}
-
-
-_STEPS: dict[str, tuple[int, float]] = {
-    "F64": (52, 2.0**-1074),
-    "F32": (23, 2.0**-149),
-    "F16": (10, 2.0**-24),
-    "BF16": (7, 2.0**-133),
-    "F8_E4M3": (3, 2.0**-9),
-    "F8_E5M2": (2, 2.0**-16),
-}
-"""Mantissa bits, and the smallest value above zero."""
 
 
 class _Small(NamedTuple):
@@ -118,48 +30,6 @@ class _Small(NamedTuple):
 
 _E4M3 = _Small(mantissa=3, least_exponent=-6, too_large=0x7F)
 _E5M2 = _Small(mantissa=2, least_exponent=-14, too_large=0x7C)
-
-
-def narrow(values: Array, dtype: DType, out: Array) -> Array:
-    """Round binary32 values once, to nearest even with gradual underflow, into a narrower dtype.
-
-    Args:
-        values: float32 in the machine's byte order, shape (n,), finite; what is too large becomes infinity (NaN in
-            F8_E4M3).
-        dtype: F16, BF16, F8_E4M3 or F8_E5M2; F32 and F64 copy.
-        out: shape (n,), of `dtype.storage`.
-    """
-    match dtype:
-        case DType.BF16:
-            out[...] = _round_off(values.view(np.uint32), 16)
-        case DType.F8_E4M3:
-            out[...] = _small(values, _E4M3)
-        case DType.F8_E5M2:
-            out[...] = _small(values, _E5M2)
-        case _:
-            with np.errstate(over="ignore"):
-                out[...] = values
-    return out
-
-
-def widen(stored: Array, dtype: DType) -> Array:
-    """The values of a stored array: float64 for F64, float32 for every other dtype. Exact.
-
-    Args:
-        stored: shape (n,), of `dtype.storage`.
-        dtype: the dtype that the bytes are in.
-    """
-    match dtype:
-        case DType.F64 | DType.F32:
-            return stored
-        case DType.F16:
-            return stored.astype(np.float32)
-        case DType.BF16:
-            return (stored.astype(np.uint32) << 16).view(np.float32)
-        case DType.F8_E4M3:
-            return _E4M3_VALUES[stored]
-        case DType.F8_E5M2:
-            return (stored.astype(np.uint16) << 8).view(np.float16).astype(np.float32)
 
 
 def _round_off(bits: Array, dropped: int) -> Array:
@@ -182,6 +52,7 @@ def _small(values: Array, to: _Small) -> Array:
     return sign | np.where(is_subnormal, subnormal, normal)
 
 
+@cache
 def _e4m3_values() -> NDArray[np.float32]:
     code = np.arange(256)
     exponent, mantissa = (code >> 3) & 15, code & 7
@@ -190,4 +61,162 @@ def _e4m3_values() -> NDArray[np.float32]:
     return np.where(code < 128, magnitude, -magnitude).astype(np.float32)
 
 
-_E4M3_VALUES = _e4m3_values()
+def _bf16(values: Array) -> Array:
+    return _round_off(values.view(np.uint32), 16)
+
+
+class _Storage(NamedTuple):
+    """A storage format.
+
+    Attributes:
+        dtype: the little-endian NumPy type of the file's bytes; unsigned integers where NumPy has no such float.
+        rank: its place in a safetensors file: the reference writer's enumeration of dtypes, descending.
+        mantissa: stored mantissa bits.
+        smallest: the smallest value above zero.
+        largest: the largest finite value.
+        aliases: what else callers may write, in capitals.
+        precision: the working precision in which values are drawn.
+        rounded: binary32 values to what is stored; None where NumPy does that.
+        exact: what is stored to binary32 values; None where the working precision is stored.
+    """
+
+    dtype: np.dtype[Any]
+    rank: int
+    mantissa: int
+    smallest: float
+    largest: float
+    aliases: tuple[str, ...] = ()
+    precision: Precision = BINARY32
+    rounded: Callable[[Array], Array] | None = None
+    exact: Callable[[Array], Array] | None = None
+
+
+_STORAGES: Final[dict[str, _Storage]] = {
+    "F64": _Storage(
+        np.dtype("<f8"),
+        rank=0,
+        mantissa=52,
+        smallest=2.0**-1074,
+        largest=float(np.finfo(np.float64).max),
+        aliases=("FLOAT64", "DOUBLE", "FP64"),
+        precision=BINARY64,
+    ),
+    "F32": _Storage(
+        np.dtype("<f4"),
+        rank=1,
+        mantissa=23,
+        smallest=2.0**-149,
+        largest=float(np.finfo(np.float32).max),
+        aliases=("FLOAT32", "FLOAT", "SINGLE", "FP32"),
+    ),
+    "F16": _Storage(
+        np.dtype("<f2"),
+        rank=3,
+        mantissa=10,
+        smallest=2.0**-24,
+        largest=65504.0,
+        aliases=("FLOAT16", "HALF", "FP16"),
+        exact=lambda stored: stored.astype(np.float32),
+    ),
+    "BF16": _Storage(
+        np.dtype("<u2"),
+        rank=2,
+        mantissa=7,
+        smallest=2.0**-133,
+        largest=(2 - 2.0**-7) * 2.0**127,
+        aliases=("BFLOAT16",),
+        rounded=_bf16,
+        exact=lambda stored: (stored.astype(np.uint32) << 16).view(np.float32),
+    ),
+    "F8_E4M3": _Storage(
+        np.dtype("u1"),
+        rank=4,
+        mantissa=3,
+        smallest=2.0**-9,
+        largest=448.0,
+        aliases=("FLOAT8_E4M3FN", "FLOAT8E4M3FN", "F8E4M3FN"),
+        rounded=partial(_small, to=_E4M3),
+        exact=lambda stored: _e4m3_values()[stored],
+    ),
+    "F8_E5M2": _Storage(
+        np.dtype("u1"),
+        rank=5,
+        mantissa=2,
+        smallest=2.0**-16,
+        largest=57344.0,
+        aliases=("FLOAT8_E5M2", "FLOAT8E5M2", "F8E5M2"),
+        rounded=partial(_small, to=_E5M2),
+        exact=lambda stored: (stored.astype(np.uint16) << 8).view(np.float16).astype(np.float32),
+    ),
+}
+
+
+class DType(StrEnum):
+    """A storage format, named as in a safetensors header."""
+
+    F64 = "F64"
+    F32 = "F32"
+    F16 = "F16"
+    BF16 = "BF16"
+    F8_E4M3 = "F8_E4M3"
+    F8_E5M2 = "F8_E5M2"
+
+    def __init__(self, name: str) -> None:
+        of = _STORAGES[name]
+        self.storage, self.rank, self.aliases, self.precision = of.dtype, of.rank, of.aliases, of.precision
+        self.mantissa, self.smallest, self.largest = of.mantissa, of.smallest, of.largest
+        self.rounded, self.exact = of.rounded, of.exact
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes a value."""
+        return self.storage.itemsize
+
+    def step(self, value: float) -> float:
+        """From a value to the next one farther from zero."""
+        return max(self.smallest, ldexp(1.0, frexp(value)[1] - 1 - self.mantissa)) if value else self.smallest
+
+    def nearest(self, value: float) -> float:
+        """A value of the working precision, rounded as `narrow` does; finite here, and not too large."""
+        step = self.step(value)
+        return round(value / step) * step
+
+    def code(self, value: float) -> int:
+        """How many values of this dtype there are from zero to one of them; negative below zero."""
+        step = self.step(value)
+        binades = frexp(step)[1] - frexp(self.smallest)[1]
+        return int(value / step) + (binades << self.mantissa) * (-1 if value < 0 else 1)
+
+    def reaching(self, step: float) -> float:
+        """The least value from which on all steps are at least so long."""
+        fraction, exponent = frexp(step)
+        return 0.0 if step <= self.smallest else ldexp(1.0, exponent - (fraction == 0.5) + self.mantissa)
+
+    @property
+    def drawn_directly(self) -> bool:
+        """Whether values are stored as they were drawn: without a rounding, and in the byte order of this machine."""
+        return self.exact is None and self.storage.isnative
+
+
+def narrow(values: Array, dtype: DType, out: Array) -> Array:
+    """Round binary32 values once, to nearest even with gradual underflow, into a narrower dtype.
+
+    Args:
+        values: float32 in the machine's byte order, shape (n,), finite; what is too large becomes infinity (NaN in
+            F8_E4M3).
+        dtype: F16, BF16, F8_E4M3 or F8_E5M2; F32 and F64 copy.
+        out: shape (n,), of `dtype.storage`.
+    """
+    with np.errstate(over="ignore"):
+        out[...] = dtype.rounded(values) if dtype.rounded else values
+    return out
+
+
+def widen(stored: Array, dtype: DType) -> Array:
+    """The values of a stored array: float64 for F64, float32 for every other dtype. Exact.
+
+    Args:
+        stored: shape (n,), of `dtype.storage`.
+        dtype: the dtype that the bytes are in.
+    """
+    return dtype.exact(stored) if dtype.exact else stored

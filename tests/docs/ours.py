@@ -12,7 +12,6 @@ from service.distributions import DISTRIBUTIONS, elementwise, structured
 from service.distributions.elementwise import Uniform
 from service.distributions.numerics import factorisation, products
 from service.distributions.numerics.probabilities import tail_probabilities
-from service.formats.safetensors import DTYPE_ORDER
 from service.initializers.gains import GAINS
 from service.plan import Plan, TensorPlan, make_plan
 from service.schema.canonical import canonical_document
@@ -62,6 +61,7 @@ __all__ = [
 Array = NDArray[Any]
 Spec = dict[str, Any]
 
+DTYPE_ORDER: Final = sorted(DType, key=lambda dtype: dtype.rank)
 STD_OF_TRUNCATED: Final = elementwise.STD_OF_TRUNCATED
 CONSTANTS: Final = {
     "columns of a panel": factorisation.PANEL,

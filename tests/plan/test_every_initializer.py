@@ -23,7 +23,6 @@ from service.distributions.structured import Sparse
 from service.plan import TensorPlan
 from service.schema.canonical import canonical_json
 from service.schema.catalogue import initializer_models, type_of
-from service.stream import dtypes
 from service.stream.dtypes import DType, narrow, widen
 from tests.distributions import structures
 from tests.plan.planned import Layer, planned, stored, tensor, values
@@ -491,7 +490,7 @@ def test_what_is_stored_in_the_other_byte_order_is_the_same(
     """So it is on machines whose own order is not that of the file."""
     here = [stored(plan) for plan, _ in plans(row, dtype)]
 
-    monkeypatch.setitem(dtypes._STORAGE, dtype.value, dtype.storage.newbyteorder())
+    monkeypatch.setattr(dtype, "storage", dtype.storage.newbyteorder())
     there = [stored(plan) for plan, _ in plans(row, dtype)]
 
     assert all(each.dtype == dtype.storage != own.dtype for each, own in zip(there, here, strict=True))

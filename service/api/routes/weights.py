@@ -122,20 +122,20 @@ def _serve(name: str, format_: Format) -> None:
         return await _deliver(request, state, format_, file, selection)
 
     path, suffix = f"/v1/weights/{{permalink}}/{format_.path}", "" if name in list(FORMATS)[:1] else name.title()
-    router.get(
-        path,
-        operation_id=f"getWeights{suffix}",
-        summary="The weights of a permalink, or a range of their bytes",
-        dependencies=[OnceOnly],
-        responses=_addressed() | problems(404, 406, 412, 416, 422, 429, 503),
-        response_class=Response,
-    )(get_weights)
     router.head(
         path,
         operation_id=f"headWeights{suffix}",
         summary="Length and ETag of the weights of a permalink; draws nothing",
         dependencies=[OnceOnly],
         responses=_addressed(ranges=False) | problems(404, 406, 412, 422),
+        response_class=Response,
+    )(get_weights)
+    router.get(
+        path,
+        operation_id=f"getWeights{suffix}",
+        summary="The weights of a permalink, or a range of their bytes",
+        dependencies=[OnceOnly],
+        responses=_addressed() | problems(404, 406, 412, 416, 422, 429, 503),
         response_class=Response,
     )(get_weights)
 
