@@ -13,7 +13,7 @@ from service.formats import json as documents
 from service.formats.files import StatisticsOption
 from service.formats.safetensors import SafetensorsFile, check_outline
 from service.limits import Limits
-from service.plan import TensorPlan, make_outline, planner
+from service.plan import TensorPlan, findings, make_outline, planner
 from service.plan.layers import dispatch as definitions
 from service.plan.parameter import LayerParameter
 from service.schema import parsing
@@ -103,7 +103,7 @@ def test_layers_behind_very_many_faults_do_not_make_a_specification_valid() -> N
 
 
 def test_planning_stops_looking_for_faults_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, "MOST_COUNTED", 200)
+    monkeypatch.setattr(findings, "MOST_COUNTED", 200)
 
     meant = faults(*(tensor(f"{number}", (number + 1,), "he_normal") for number in range(300)))
     named = faults(*(tensor("w", ()) for _ in range(300)))

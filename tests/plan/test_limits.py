@@ -11,7 +11,7 @@ from service.errors import InvalidSpec, LimitExceeded, LimitFault
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import make_outline, planner
-from service.plan.planner import MOST_TOLD
+from service.plan.findings import MOST_TOLD
 from service.schema.parsing import read_spec
 from tests.plan.planned import Layer, excesses, group, linear, planned, repeat, spec, tensor
 from tests.plan.test_every_layer import NETWORK

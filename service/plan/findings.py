@@ -1,0 +1,68 @@
+"""Findings: the faults of a stage, collected before the next stage begins."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from service.errors import MOST_COUNTED, Fault, InvalidSpec, LimitExceeded, LimitFault
+from service.limits import Limits
+
+MOST_TOLD: Final = 10**100
+"""The largest number that is written out."""
+
+
+class Findings:
+    """What is wrong with a specification, as far as it is known.
+
+    Args:
+        limits: how large it may be.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._faults: list[Fault] = []
+        self._excesses: list[LimitFault] = []
+
+    def __len__(self) -> int:
+        return len(self._faults) + len(self._excesses)
+
+    def add(self, fault: Fault) -> None:
+        """Keep a fault, and go on unless there are so many that nobody reads them."""
+        if isinstance(fault, LimitFault):
+            self._excesses.append(fault)
+        else:
+            self._faults.append(fault)
+        if len(self) >= MOST_COUNTED:
+            self.give_up(None)
+
+    def give_up(self, total: int | None = 0) -> None:
+        """Refuse the specification if anything is wrong with it.
+
+        Args:
+            total: how many faults there are, if more than were kept; None where nobody went on to count them.
+
+        Raises:
+            InvalidSpec: it means nothing.
+            LimitExceeded: it is too large.
+        """
+        if self._faults:
+            raise InvalidSpec(list(dict.fromkeys(self._faults)), total)
+        if self._excesses:
+            raise LimitExceeded(list(dict.fromkeys(self._excesses)), total)
+
+    def limit(self, pointer: str, name: str, requested: int, unit: str) -> bool:
+        """Whether something is within a limit; a fault is kept where it is not.
+
+        Args:
+            pointer: where it is asked for.
+            name: of the limit.
+            requested: how much is asked for.
+            unit: of what.
+        """
+        limit = int(getattr(self._limits, name))
+        if requested > limit:
+            asked = requested if requested <= MOST_TOLD else f"more than {MOST_TOLD}"
+            way_out = f"make it smaller, or raise XAVIER_MAX_{name.upper()}"
+            message = f"at most {limit} {unit}; this asks for {asked}: {way_out}"
+            self.add(LimitFault(pointer, message, name, limit, min(requested, MOST_TOLD)))
+        return requested <= limit
