@@ -50,6 +50,7 @@ fuzz: $(VENV)/test.done ## minutes of valid and mutated requests: agreement, ref
 bench: $(VENV)/bench.done ## speed and memory, side by side with torch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/bounds.py
+	$(BIN)/python benchmarks/cold.py
 
 generated: $(VENV)/serve.done ## write the OpenAPI document and the table of settings
 	$(BIN)/python -m service openapi > openapi/openapi.json

@@ -105,20 +105,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
         logging.getLogger("xavier").critical("no weights are served: %s", state.broken)
     app.state.shared = state
     try:
-        yield {"caps": _caps(settings)}
+        yield {"caps": settings.connection_limits}
     finally:
         state.planner.close()
         state.pool.close()
         await state.budget.close()
-
-
-def _caps(settings: Settings) -> ConnectionLimits:
-    return ConnectionLimits(
-        connections=settings.max_connections,
-        url_bytes=settings.max_url_bytes,
-        header_bytes=settings.max_request_header_bytes,
-        header_fields=settings.max_request_headers,
-        body_bytes=settings.max_body_bytes,
-        receive_seconds=settings.receive_seconds,
-        stall_seconds=settings.stall_seconds,
-    )

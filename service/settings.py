@@ -7,14 +7,13 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.asyncio import ConnectionPool
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from service.limits import Limits
+from service.limits import ConnectionLimits, Limits
 
 MEMORY: Final = "memory"
 _DEFAULTS = Limits()
+_CONNECTION = ConnectionLimits()
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 
@@ -27,10 +26,11 @@ def _listed(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-class Settings(BaseSettings):
-    """How this server runs. The description of each field is its documentation."""
+class Settings(BaseModel):
+    """How this server runs: what is given, then the environment, then the defaults.
 
-    model_config = SettingsConfigDict(env_prefix="XAVIER_", extra="ignore")
+    The description of each field is its documentation.
+    """
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -103,20 +103,26 @@ class Settings(BaseSettings):
     shutdown_seconds: Positive = Field(
         default=8, description="How long running answers may go on after SIGTERM or Ctrl-C, in seconds."
     )
-    max_body_bytes: Positive = Field(default=4 << 20, description="Largest request body, in bytes.")
+    max_body_bytes: Positive = Field(default=_CONNECTION.body_bytes, description="Largest request body, in bytes.")
     max_connections: Positive = Field(
-        default=1000, description="Most connections at once, in each process; others get 503."
+        default=_CONNECTION.connections, description="Most connections at once, in each process; others get 503."
     )
-    max_url_bytes: Positive = Field(default=16 << 10, description="Longest address of a request, in bytes.")
+    max_url_bytes: Positive = Field(
+        default=_CONNECTION.url_bytes, description="Longest address of a request, in bytes."
+    )
     max_request_header_bytes: Positive = Field(
-        default=32 << 10, description="Most bytes of a request's header fields together."
+        default=_CONNECTION.header_bytes, description="Most bytes of a request's header fields together."
     )
-    max_request_headers: Positive = Field(default=100, description="Most header fields of a request.")
+    max_request_headers: Positive = Field(
+        default=_CONNECTION.header_fields, description="Most header fields of a request."
+    )
     receive_seconds: Positive = Field(
-        default=10, description="How long the header of a request may take to arrive, and then its body, in seconds."
+        default=_CONNECTION.receive_seconds,
+        description="How long the header of a request may take to arrive, and then its body, in seconds.",
     )
     stall_seconds: Positive = Field(
-        default=60, description="How long the reader of an answer may take nothing before it is cut off, in seconds."
+        default=_CONNECTION.stall_seconds,
+        description="How long the reader of an answer may take nothing before it is cut off, in seconds.",
     )
     max_spec_values: Positive = Field(
         default=_DEFAULTS.spec_values, description="Most JSON values of a specification, objects and arrays among them."
@@ -155,12 +161,21 @@ class Settings(BaseSettings):
     )
     max_json_values: Positive = Field(default=_DEFAULTS.json_values, description="Most values in a JSON answer.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_environment(cls, given: dict[str, object]) -> dict[str, object]:
+        variables = {name: f"XAVIER_{name.upper()}" for name in cls.model_fields}
+        return {name: os.environ[variable] for name, variable in variables.items() if variable in os.environ} | given
+
     @field_validator("budget_storage")
     @classmethod
     def _a_storage(cls, storage: str) -> str:
+        if storage == MEMORY:
+            return storage
+        from redis.asyncio import ConnectionPool  # noqa: PLC0415 - slow to load, and rarely needed
+
         try:
-            if storage != MEMORY:
-                ConnectionPool.from_url(storage).make_connection()  # type: ignore[no-untyped-call]  # connects to nothing
+            ConnectionPool.from_url(storage).make_connection()  # type: ignore[no-untyped-call]  # connects to nothing
         except TypeError as error:
             raise ValueError("the address has an option that is unknown") from error
         return storage
@@ -203,6 +218,19 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins whose pages may read answers."""
         return tuple(_listed(self.cors_origins))
+
+    @property
+    def connection_limits(self) -> ConnectionLimits:
+        """How much, and for how long, a connection may take."""
+        return ConnectionLimits(
+            connections=self.max_connections,
+            url_bytes=self.max_url_bytes,
+            header_bytes=self.max_request_header_bytes,
+            header_fields=self.max_request_headers,
+            body_bytes=self.max_body_bytes,
+            receive_seconds=self.receive_seconds,
+            stall_seconds=self.stall_seconds,
+        )
 
     @property
     def limits(self) -> Limits:

@@ -6,42 +6,32 @@ Exit status: 0 done; 1 something went wrong or differs; 2 the words or the speci
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
-from functools import partial
-from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, TypeVar, get_args
-from urllib.request import ProxyHandler, build_opener
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TypeVar, get_args
 
 import click
-import uvicorn
-from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from service import __version__
-from service.api.guard.connections import Connection
-from service.api.guard.observation import log_config
-from service.api.openapi import document_text
-from service.app import create_app
-from service.cli.tables import show_plan, show_statistics
-from service.cli.workers import watch
-from service.delivery.memory import keep_freed_memory
-from service.delivery.pool import DrawingPool, Task
 from service.errors import BrokenPlatform, InvalidFile, Refused, XavierError
+from service.formats import open_file
 from service.formats.json import plan_json, statistics_json
-from service.formats.safetensors import SafetensorsFile
-from service.formats.verification import comparisons, open_stored, planned_by_metadata
+from service.formats.safetensors import MODEL, SafetensorsFile
 from service.plan import Plan, TensorPlan, drawn_by, make_plan
 from service.schema.fields import DTypeField, Seed
 from service.schema.parsing import read_spec, remarks_on, rule_of
 from service.settings import Settings
+from service.stream.dtypes import DType
+
+if TYPE_CHECKING:
+    from service.delivery.pool import DrawingPool
 
 OPENAPI: Final = Path("openapi/openapi.json")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -52,7 +42,7 @@ class _Wired(click.ParamType[Any]):
 
     def __init__(self, name: str, kind: Any) -> None:
         self.name = name
-        self._adapter = TypeAdapter[Any](kind)
+        self._adapter = TypeAdapter[Any](kind, config=ConfigDict(defer_build=True))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -76,6 +66,7 @@ SPEC: Final = click.argument("spec", type=click.File("rb"))
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    gc.freeze()  # what is loaded stays until the end: looking at it again takes a fifth of a plan's time
     _open_standard_streams()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no part of a file is left
     try:
@@ -132,42 +123,13 @@ def serve(**flags: Any) -> None:
     Exit status: 143 after SIGTERM and 130 after Ctrl-C, both after running answers had their time; 3 where it could
     not start, or no worker could.
     """
+    from service.cli.serve import run
+
     settings = _settings(**{name: value for name, value in flags.items() if value is not None})
     try:
-        if settings.workers == 1:
-            _serve_alone(settings)
-        else:
-            _serve_together(settings)
+        run(settings)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _serve_alone(settings: Settings) -> None:
-    uvicorn.Server(uvicorn.Config(create_app(settings), **_server(settings))).run()
-
-
-def _serve_together(settings: Settings) -> None:
-    create_app(settings)  # what is wrong with the settings is said here, and once
-    config = uvicorn.Config(partial(create_app, settings), factory=True, **_server(settings))
-    with config.bind_socket() as listening:
-        listening.listen(config.backlog)  # who comes before the workers waits for them
-        watch(config, listening, settings.workers)
-
-
-def _server(settings: Settings) -> dict[str, Any]:
-    return {
-        "host": settings.host,
-        "port": settings.port,
-        "loop": "uvloop",
-        "http": Connection,
-        "ws": "none",
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": bool(settings.proxies),
-        "forwarded_allow_ips": settings.proxies,
-        "log_config": log_config(),
-        "timeout_graceful_shutdown": settings.shutdown_seconds,
-    }
 
 
 @cli.command()
@@ -176,16 +138,18 @@ def _server(settings: Settings) -> dict[str, Any]:
 @SEED
 @DTYPE
 @STATISTICS
-def generate(spec: BinaryIO, output: str, seed: int | None, dtype: str | None, statistics: Any) -> None:
+def generate(spec: BinaryIO, output: str, seed: int | None, dtype: DType | None, statistics: Any) -> None:
     """Write the weights of SPEC as safetensors: whole under its name, or not at all."""
-    file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
-    for warning in file.plan.warnings:
+    from service.cli.output import sink, with_progress
+
+    planned = _plan(spec, seed, dtype)
+    file = open_file(planned, MODEL, statistics, _settings().limits)
+    for warning in planned.warnings:
         click.echo(f"xavier: warning: {warning}", err=True)
-    with _pool(file.plan.tensors) as pool, _sink(output) as sink:
-        if file.needs_measuring(0):
-            file = file.with_measured(pool.measured(file.plan))
-        for chunk in _with_progress(pool.read(file, 0, file.length), file.length):
-            sink.write(chunk)
+    with _pool(planned.tensors) as pool, sink(output) as out:
+        chunks = pool.read(pool.completed(file), 0, file.length)
+        for chunk in with_progress(chunks, file.length):
+            out.write(chunk)
 
 
 @cli.command()
@@ -194,12 +158,14 @@ def generate(spec: BinaryIO, output: str, seed: int | None, dtype: str | None, s
 @DTYPE
 @STATISTICS
 @JSON
-def plan(spec: BinaryIO, seed: int | None, dtype: str | None, statistics: Any, as_json: bool) -> None:
+def plan(spec: BinaryIO, seed: int | None, dtype: DType | None, statistics: Any, as_json: bool) -> None:
     """Show what SPEC would draw, and what it costs. Draws nothing."""
     file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
     if as_json:
         _print_json(plan_json(file))
     else:
+        from service.cli.tables import show_plan
+
         show_plan(file)
 
 
@@ -208,7 +174,7 @@ def plan(spec: BinaryIO, seed: int | None, dtype: str | None, statistics: Any, a
 @SEED
 @DTYPE
 @JSON
-def statistics(spec: BinaryIO, seed: int | None, dtype: str | None, as_json: bool) -> None:
+def statistics(spec: BinaryIO, seed: int | None, dtype: DType | None, as_json: bool) -> None:
     """Draw SPEC and show measured beside expected statistics."""
     planned = _plan(spec, seed, dtype)
     with _pool(planned.tensors) as pool:
@@ -216,6 +182,8 @@ def statistics(spec: BinaryIO, seed: int | None, dtype: str | None, as_json: boo
     if as_json:
         _print_json(statistics_json(planned, measured))
     else:
+        from service.cli.tables import show_statistics
+
         show_statistics(planned, measured)
 
 
@@ -224,6 +192,9 @@ def statistics(spec: BinaryIO, seed: int | None, dtype: str | None, as_json: boo
 @click.option("--spec", type=click.File("rb"), help="What the file should hold; otherwise it says so itself.")
 def verify(file: Path, spec: BinaryIO | None) -> None:
     """Draw FILE again and say which tensor differs, and where first."""
+    from service.delivery.pool import Task
+    from service.formats.verification import comparisons, open_stored, planned_by_metadata
+
     stored = open_stored(file)
     planned = _plan(spec, None, None).tensors if spec else planned_by_metadata(stored, _settings().limits)
     differing: dict[str, str] = {}
@@ -242,6 +213,9 @@ def verify(file: Path, spec: BinaryIO | None) -> None:
 @click.option("--check", is_flag=True, help=f"Compare with {OPENAPI} instead of printing.")
 def openapi(check: bool) -> None:
     """Print the OpenAPI document of this version."""
+    from service.api.openapi import document_text
+    from service.app import create_app
+
     text = document_text(create_app())
     if not check:
         click.echo(text, nl=False)
@@ -254,6 +228,9 @@ def openapi(check: bool) -> None:
 @click.option("--url", help="The server; the default is the port of the settings on this machine.")
 def health(url: str | None) -> None:
     """Ask a running server whether it serves weights; exit 0 if so."""
+    from http.client import HTTPException
+    from urllib.request import ProxyHandler, build_opener
+
     url = url or f"http://127.0.0.1:{_settings().port}"
     try:
         build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/readyz", timeout=5).close()
@@ -271,11 +248,9 @@ def _settings(**flags: Any) -> Settings:
         raise click.UsageError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _plan(spec: BinaryIO, seed: int | None, dtype: str | None) -> Plan:
-    changes = {"seed": seed, "dtype": dtype}
-    given = {name: value for name, value in changes.items() if value is not None}
+def _plan(spec: BinaryIO, seed: int | None, dtype: DType | None) -> Plan:
     limits, raw = _settings().limits, spec.read()
-    planned = make_plan(read_spec(raw, limits).model_copy(update=given), limits)
+    planned = make_plan(read_spec(raw, limits).changed(seed, dtype), limits)
     for remark in remarks_on(raw) if seed is None else ():
         click.echo(f"xavier: warning: {remark}", err=True)
     return planned
@@ -284,81 +259,13 @@ def _plan(spec: BinaryIO, seed: int | None, dtype: str | None) -> Plan:
 @contextmanager
 def _pool(tensors: Sequence[TensorPlan]) -> Iterator[DrawingPool]:
     """Threads that draw what some tensors need, and are checked for no more than that."""
+    from service.delivery.memory import keep_freed_memory
+    from service.delivery.pool import DrawingPool
+
     keep_freed_memory()
     with closing(DrawingPool(_settings().threads)) as pool:
         pool.check(drawn_by(tensors))
         yield pool
-
-
-@contextmanager
-def _sink(output: str) -> Iterator[BinaryIO]:
-    """Where bytes go: standard output, a device or pipe, or a file that gets its name when it is whole."""
-    path = Path(os.path.realpath(output))
-    if output == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    elif path.exists() and not path.is_file():
-        with path.open("wb") as device:
-            yield device
-    else:
-        with _renamed(path) as file:
-            yield file
-
-
-@contextmanager
-def _renamed(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when it is whole. What a killed run has left of it is taken over."""
-    part = path.with_name(f".{path.name}.part")
-    with _locked(part) as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            if _is_at(file, part):
-                part.unlink()
-            raise
-
-
-@contextmanager
-def _locked(part: Path) -> Iterator[BinaryIO]:
-    """An empty file that this run has for itself; another run that has it is waited for.
-
-    A run that ends gives the file its name or removes it, so whoever has waited looks whether it is still there.
-    """
-    while True:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "wb") as file:
-            _lock(file, part)
-            if _is_at(file, part):
-                file.truncate()
-                yield file
-                return
-
-
-def _lock(file: BinaryIO, part: Path) -> None:
-    try:
-        flock(file, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        click.echo(f"xavier: waiting for another run, which is writing {part}", err=True)
-        flock(file, LOCK_EX)
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _with_progress(chunks: Iterator[memoryview], length: int) -> Iterator[memoryview]:
-    columns = (TextColumn("drawing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=length)
-        for chunk in chunks:
-            yield chunk
-            progress.advance(task, len(chunk))
 
 
 def _print_json(pieces: Iterator[bytes]) -> None:

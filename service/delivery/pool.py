@@ -14,7 +14,7 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Barrier
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from service.analysis.statistics import Block, Moments, Summary, batches, measure, summarise
 from service.delivery.lanes import SMALL_WORK, Lane
@@ -22,29 +22,12 @@ from service.distributions.base import Array
 from service.distributions.cache import Materialization
 from service.distributions.known_answers import Drawn, adopt, check_known_answers
 from service.errors import BrokenPlatform
-from service.formats.files import Part
+from service.formats.files import File
 from service.plan import Plan, TensorPlan
 from service.stream.engine import ENGINES
 
 Produced = TypeVar("Produced")
 CHECK_SECONDS: Final = 60.0
-
-
-class Readable(Protocol):
-    """A file whose bytes can be had in any order."""
-
-    @property
-    def plan(self) -> Plan:
-        """What is in it."""
-
-    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """A byte range cut into what is read at once."""
-
-    def parts(self, start: int, stop: int) -> Iterator[Part]:
-        """The parts of tensors that a byte range is made of."""
-
-    def read(self, start: int, stop: int) -> memoryview:
-        """Bytes start to stop - 1, in memory that is never written again."""
 
 
 @dataclass(slots=True)
@@ -123,13 +106,17 @@ class DrawingPool:
             for future in futures:
                 yield await asyncio.wrap_future(future)
 
-    def read(self, file: Readable, start: int, stop: int) -> Iterator[memoryview]:
+    def read(self, file: File, start: int, stop: int) -> Iterator[memoryview]:
         """A byte range of a file, chunk by chunk, for a caller that may block."""
         return self.ordered(_reads(file, start, stop))
 
-    def stream(self, file: Readable, start: int, stop: int, caller: str = "") -> AsyncGenerator[memoryview, None]:
+    def stream(self, file: File, start: int, stop: int, caller: str = "") -> AsyncGenerator[memoryview, None]:
         """A byte range of a file, chunk by chunk."""
         return self.ordered_async(_reads(file, start, stop), caller)
+
+    def completed(self, file: File) -> File:
+        """A file with its measured numbers, where it needs them to be read whole, for a caller that may block."""
+        return file.with_measured(self.measured(file.plan)) if file.needs_measuring(0) else file
 
     def measured(self, plan: Plan) -> list[Summary]:
         """The measured statistics of every tensor, in model order, for a caller that may block."""
@@ -228,13 +215,13 @@ def _check_together(barrier: Barrier, drawn: Collection[Drawn] | None) -> None:
         barrier.wait(CHECK_SECONDS)
 
 
-def _reads(file: Readable, start: int, stop: int) -> Iterator[Task[memoryview]]:
+def _reads(file: File, start: int, stop: int) -> Iterator[Task[memoryview]]:
     for first, last in file.spans(start, stop):
         of_span = partial(_needs_of_span, file, first, last) if file.plan.materializes else None
         yield Task(partial(file.read, first, last), of_span)
 
 
-def _needs_of_span(file: Readable, start: int, stop: int) -> Iterator[Materialization]:
+def _needs_of_span(file: File, start: int, stop: int) -> Iterator[Materialization]:
     for part in file.parts(start, stop):
         yield from part.tensor.materializations(part.elements)
 
@@ -256,7 +243,7 @@ def _needs_of_blocks(tensors: Sequence[TensorPlan], batch: Iterable[Block]) -> I
         yield from tensors[block.place].canonical_materializations(block.first, block.count)
 
 
-def cost(file: Readable, start: int, stop: int) -> Cost:
+def cost(file: File, start: int, stop: int) -> Cost:
     """What a byte range of a file costs; looks at every tensor in it, so it is no work for an event loop."""
     nbytes, work = stop - start, 0
     for part in file.parts(start, stop):

@@ -39,7 +39,7 @@ _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 class Wire(BaseModel):
     """A JSON object: no unknown fields, no silent conversions, no infinities."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, defer_build=True)
 
 
 def _read_seed(value: object) -> object:

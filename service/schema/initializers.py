@@ -7,8 +7,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
+    GetCoreSchemaHandler,
     RootModel,
     SerializerFunctionWrapHandler,
     Tag,
@@ -17,7 +19,8 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
+from typing_extensions import TypeAliasType
 
 from service.initializers.gains import DEFAULT_NEGATIVE_SLOPE, NONLINEARITY_ALIASES, Nonlinearity, NonlinearityAlias
 from service.initializers.schemes import Mode, Shape
@@ -412,8 +415,12 @@ _Bare = Literal[
 _Dialect = Annotated[Any, WithJsonSchema(SCHEMA)]
 
 
-class InitializerForm(RootModel[_Tagged | _Bare | _Dialect]):
+class InitializerForm(RootModel[Any]):
     """A name, or an object with `type` and parameters; also as Keras, PyTorch and Burn write it."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    root: _Tagged | _Bare | _Dialect
 
 
 def _read(value: object, info: ValidationInfo) -> object:
@@ -421,7 +428,16 @@ def _read(value: object, info: ValidationInfo) -> object:
     return {"type": own} if isinstance(own, str) else own
 
 
-Initializer = Annotated[_Tagged, BeforeValidator(_read, json_schema_input_type=InitializerForm)]
+class _AsAField:
+    """Keeps the title that a field has in JSON Schema, which pydantic leaves out for what is a reference."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.chain_schema([handler(source)])
+
+
+_Shared = TypeAliasType("_Shared", _Tagged)
+"""What has a name is built once, and not again for each field that is an initializer."""
+Initializer = Annotated[_Shared, _AsAField(), BeforeValidator(_read, json_schema_input_type=InitializerForm)]
 """What InitializerForm says, read as one of AnyInitializer.
 
 The framework in the context of the validation gives some names their meaning.

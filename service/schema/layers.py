@@ -439,6 +439,3 @@ Leaf = (
 """The layers that have tensors of their own."""
 LayerUnion = Leaf | Group | Repeat
 AnyLayer = Annotated[LayerUnion, Field(discriminator="type"), WrapValidator(_patiently)]
-
-Group.model_rebuild()
-Repeat.model_rebuild()

@@ -40,3 +40,8 @@ class ModelSpec(Wire):
         ),
     )
     layers: tuple[AnyLayer, ...] = Field(strict=False, min_length=1, description="The layers, in order.")
+
+    def changed(self, seed: int | None, dtype: DType | None) -> ModelSpec:
+        """The same specification with another seed and another dtype, where they are given; both are valid already."""
+        given = {"seed": seed, "dtype": dtype}
+        return self.model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -24,7 +24,8 @@ import safetensors.numpy
 from click.testing import CliRunner
 
 from service import __version__
-from service.cli.commands import _renamed, cli
+from service.cli.commands import cli
+from service.cli.output import _renamed
 from tests.api.answers import header_of
 from tests.api.routes.test_operations import OTHER_ANSWERS
 from tests.api.servers import ROOT, Server, environment, request_bytes, wait_for

@@ -39,7 +39,7 @@ class SpecOptions(Wire):
 
     def applied_to(self, spec: ModelSpec) -> ModelSpec:
         """The specification with these in place of its own."""
-        return spec.model_copy(update=dict(self.change))
+        return spec.changed(self.seed, self.dtype)
 
 
 class FileOptions(SpecOptions):
