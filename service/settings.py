@@ -117,11 +117,11 @@ class Settings(BaseModel):
         default=_CONNECTION.header_fields, description="Most header fields of a request."
     )
     receive_seconds: Positive = Field(
-        default=_CONNECTION.receive_seconds,
+        default=int(_CONNECTION.receive_seconds),
         description="How long the header of a request may take to arrive, and then its body, in seconds.",
     )
     stall_seconds: Positive = Field(
-        default=_CONNECTION.stall_seconds,
+        default=int(_CONNECTION.stall_seconds),
         description="How long the reader of an answer may take nothing before it is cut off, in seconds.",
     )
     max_spec_values: Positive = Field(
