@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from service.distributions.base import Distribution
 
 MOST_INTEGER: Final = (1 << 53) - 1
-"""The largest integer that every reader of JSON holds exactly (RFC 8259 section 6)."""
+"""The largest integer that every reader of JSON holds exactly (RFC 7493 section 2.2)."""
 BY_TAG: Final[dict[str, type[Distribution]]] = {}
 """Every distribution by its tag; the package fills it."""
 

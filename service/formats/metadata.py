@@ -16,7 +16,7 @@ from pydantic import Field
 from service.analysis.statistics import Summary, expected
 from service.distributions.base import Distribution
 from service.distributions.blockwise import summed
-from service.distributions.members import read_distribution
+from service.distributions.members import MOST_INTEGER, read_distribution
 from service.distributions.structured import MOST_AXES
 from service.formats.files import StatisticsOption
 from service.initializers.fans import Fans
@@ -26,7 +26,7 @@ from service.plan.parameter import LayerParameter
 from service.plan.rearrangement import Rearrangement
 from service.plan.resolve import distribution_of
 from service.schema.canonical import canonical_json
-from service.schema.fields import MOST_INTEGER, Count, Seed, Size, Wire
+from service.schema.fields import Count, Seed, Size, Wire
 from service.schema.initializers import AnyInitializer, Initializer, KerasDefault, TorchDefault
 from service.schema.parsing import read_document
 from service.stream import STREAM_VERSION
@@ -44,17 +44,17 @@ StoredAs = tuple[str, Shape]
 """The dtype and the shape of a tensor in a file."""
 
 
-Axes = Annotated[tuple[Annotated[int, Field(ge=0, le=MOST_INTEGER)], ...], Field(strict=False)]
-"""Axes as the service writes them; 1.0 is an integer to a caller, and no index."""
+Indices = Annotated[tuple[Annotated[int, Field(ge=0, le=MOST_INTEGER)], ...], Field(strict=False)]
+"""Indices as the service writes them; 1.0 is an integer to a caller, and no index."""
 
 
 class ArrangementDescription(Wire):
     """How a tensor lies in the canonical one."""
 
-    view: Axes
-    axes: Axes
-    shape: Axes | None
-    order: Axes | None
+    view: Indices
+    axes: Indices
+    shape: Indices | None
+    order: Indices | None
     part: Size | None
 
 
@@ -67,7 +67,7 @@ class TensorDescription(Wire):
     distribution: dict[str, Any] | None = None
     fan_in: Count | None = None
     fan_out: Count | None = None
-    permutation: Axes | None = None
+    permutation: Indices | None = None
     statistics: Any = None
 
 

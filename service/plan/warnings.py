@@ -25,16 +25,7 @@ if TYPE_CHECKING:
 
 MOST_SHOWN: Final = 100
 """Warnings that are told; the rest are not even looked for."""
-FAN_SCHEMES: Final = (
-    wire.XavierUniform,
-    wire.XavierNormal,
-    wire.KaimingUniform,
-    wire.KaimingNormal,
-    wire.LecunUniform,
-    wire.LecunNormal,
-    wire.VarianceScaling,
-)
-AXIS_SCHEMES: Final = (*FAN_SCHEMES, wire.Orthogonal, wire.DeltaOrthogonal, wire.Dirac)
+AXIS_SCHEMES: Final = (wire.FanScheme, wire.Orthogonal, wire.DeltaOrthogonal, wire.Dirac)
 """What draws otherwise if other axes are the inputs, of tensors above rank 2."""
 KERAS_MEANINGS: Final[dict[AnyInitializer, str]] = {
     wire.XavierNormal(type="xavier_normal"): (
@@ -98,7 +89,7 @@ def _doubts(spec: ModelSpec, parameter: Parameter) -> Iterator[str]:
             f"{initializer.type} takes the shape {list(defined.shape)} for that of a convolution, (out, in, *kernel);"
             " if it is none, give in_axes, out_axes and batch_axes, or layout in_out"
         )
-    if defined.connections.assumed == "one-hot inputs" and isinstance(initializer, FAN_SCHEMES):
+    if defined.connections.assumed == "one-hot inputs" and isinstance(initializer, wire.FanScheme):
         yield (
             f"{initializer.type} counts the {defined.shape[0]} rows of an embedding as inputs, of which one is read at"
             " a time; if that is not meant, give a std by normal, or count the columns by fans: torch"

@@ -19,11 +19,10 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
+from service.distributions.members import MOST_INTEGER
 from service.stream.dtypes import DType
 
 MOST_SEED: Final = (1 << 64) - 1
-MOST_INTEGER: Final = (1 << 53) - 1
-"""What every JSON reader holds exactly (RFC 7493 section 2.2)."""
 MOST_EXACT: Final = 1 << 53
 """Up to here a binary64 number is the integer that was written (RFC 8259 section 6)."""
 DTYPE_ALIASES: Final = {alias: dtype for dtype in DType for alias in dtype.aliases}
@@ -186,5 +185,4 @@ KernelAny = Annotated[
     BeforeValidator(_square, json_schema_input_type=Count | Annotated[list[Count], Field(min_length=1, max_length=3)]),
 ]
 Axes = Annotated[tuple[Annotated[int, _Whole()], ...], Field(strict=False)]
-Layout = Literal["out_in", "in_out"]
 FanRule = Literal["exact", "torch", "keras"]

@@ -25,7 +25,7 @@ from typing_extensions import TypeAliasType
 from service.initializers.gains import DEFAULT_NEGATIVE_SLOPE, NONLINEARITY_ALIASES, Nonlinearity, NonlinearityAlias
 from service.initializers.schemes import Mode, Shape
 from service.schema.dialects import SCHEMA, translated
-from service.schema.fields import Count, Number, PositiveNumber, Share, Wire
+from service.schema.fields import Count, FanRule, Number, PositiveNumber, Share, Wire
 
 GLOROT: Final = (
     "Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, eq. 12 and 16"
@@ -110,7 +110,11 @@ class _Scaled(InitializerBase):
     )
 
 
-class _Xavier(_Scaled):
+class FanScheme(_Scaled):
+    """A scheme by whose fans the standard deviation is found."""
+
+
+class _Xavier(FanScheme):
     references: ClassVar = (GLOROT,)
 
     gain: Gain = Field(default=1.0, description="Factor on the standard deviation: a number, or a nonlinearity.")
@@ -133,7 +137,7 @@ class XavierNormal(_Xavier):
     type: Annotated[Literal["xavier_normal", "glorot_normal"], _Named]
 
 
-class _Kaiming(_Scaled):
+class _Kaiming(FanScheme):
     references: ClassVar = (HE,)
 
     mode: Mode = Field(default="fan_in", description="Which fan divides.")
@@ -169,7 +173,7 @@ class KaimingNormal(_Kaiming):
     type: Annotated[Literal["kaiming_normal", "he_normal"], _Named]
 
 
-class LecunUniform(_Scaled):
+class LecunUniform(FanScheme):
     """Uniform on (-b, b) with variance 1 / fan_in."""
 
     formula: ClassVar = "b = sqrt(3 / fan_in)"
@@ -178,7 +182,7 @@ class LecunUniform(_Scaled):
     type: Literal["lecun_uniform"]
 
 
-class LecunNormal(_Scaled):
+class LecunNormal(FanScheme):
     """Normal, not truncated, with variance 1 / fan_in."""
 
     formula: ClassVar = "std = sqrt(1 / fan_in)"
@@ -187,7 +191,7 @@ class LecunNormal(_Scaled):
     type: Literal["lecun_normal"]
 
 
-class VarianceScaling(_Scaled):
+class VarianceScaling(FanScheme):
     """The general scheme: any fan, any scale, any of the three distributions."""
 
     formula: ClassVar = (
@@ -249,7 +253,6 @@ class TruncatedNormal(_Scaled):
         return self
 
 
-Matricisation = Literal["exact", "torch", "keras"]
 Center = Literal["torch", "jax"]
 
 
@@ -261,7 +264,7 @@ class Orthogonal(_Scaled):
 
     type: Literal["orthogonal"]
     gain: Gain = Field(default=1.0, description="Factor on the matrix: a number, or a nonlinearity.")
-    matricisation: Matricisation | None = Field(
+    matricisation: FanRule | None = Field(
         default=None,
         description=(
             "How a tensor is a matrix: exact, one for each group, gate or projection; torch, the first axis against"

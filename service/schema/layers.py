@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from service.initializers.fans import Layout
 from service.schema.fields import (
     Axes,
     Count,
@@ -25,7 +26,6 @@ from service.schema.fields import (
     Kernel2,
     Kernel3,
     KernelAny,
-    Layout,
     Name,
     NormalizedShape,
     Number,
