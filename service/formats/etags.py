@@ -8,6 +8,7 @@ back the same (`repr` of a float).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from hashlib import sha256
 from math import isfinite
 from typing import Any
@@ -51,9 +52,14 @@ def _order(parameter: Parameter) -> Any:
 
 
 def _table(distribution: Distribution) -> str:
-    members = zip(distribution.members, distribution.values, strict=True)
-    scalars = ", ".join([f"'{member.name}': {_scalar(value)}" for member, value in members])
-    return f"'{_name(distribution)}', {{{scalars}}}"
+    return _form(type(distribution)) % tuple(map(_scalar, distribution.values))
+
+
+@cache
+def _form(kind: type[Distribution]) -> str:
+    """How a distribution at the top is written, with a place for each member."""
+    members = ", ".join(f"'{member.name}': %s" for member in kind.members)
+    return f"'{_name(kind)}', {{{members}}}"
 
 
 def _scalar(value: Any) -> str:
@@ -72,7 +78,7 @@ def _literal(value: Any) -> str:
             return f"({each})" if len(value) > 1 else f"({each},)"
         case Distribution():
             members = zip(value.members, value.values, strict=True)
-            return f"{_name(value)}({', '.join([f'{member.name}={_literal(of)}' for member, of in members])})"
+            return f"{_name(type(value))}({', '.join([f'{member.name}={_literal(of)}' for member, of in members])})"
         case Rearrangement():
             places = value.view, value.axes, value.shape, value.order, value.part
             return "Arrangement(view={}, axes={}, shape={}, order={}, part={})".format(*map(_literal, places))
@@ -80,5 +86,5 @@ def _literal(value: Any) -> str:
             return repr(value)
 
 
-def _name(distribution: Distribution) -> str:
-    return distribution.etag_name or distribution.tag
+def _name(kind: type[Distribution]) -> str:
+    return kind.etag_name or kind.tag
