@@ -25,7 +25,7 @@ STATISTICS: Final = Field(
 )
 
 
-class SpecOptions(Wire):
+class SpecOptions(Wire, defer_build=False):  # FastAPI wraps it before its first use
     """What may be changed in a specification without writing another."""
 
     seed: Seed | None = SEED
