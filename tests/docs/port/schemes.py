@@ -17,10 +17,15 @@ SCHEMES: Final = {
 }
 
 
+def _number(cell: str) -> float:
+    """A number of the table, or the default of a parameter that stands there by its name."""
+    return 1.0 if cell == "`scale`" else float(cell)
+
+
 def scaled(initializer: dict[str, Any], fans: Fans, rule: str) -> Law:
     """The distribution of a scheme that divides by fans."""
     row, multiplier = SCHEMES[initializer["type"]], initializer.get("multiplier", 1.0)
-    scale = initializer.get("scale", 1.0)
+    scale = initializer["scale"] if "scale" in initializer else _number(row["scale"])
     mode = initializer.get("mode", row["default mode"])
     law = initializer.get("distribution", _usual(initializer["type"], row))
     n, gain = _fan(fans, mode), _gain(initializer)
