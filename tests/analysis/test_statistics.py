@@ -91,28 +91,8 @@ def test_measured_statistics_are_those_of_numpy(place: int) -> None:
     assert (summary.min, summary.max) == (drawn.min(), drawn.max())
 
 
-@pytest.mark.parametrize("dtype", ["F64", "F32", "F8_E5M2"])
-def test_measured_statistics_are_exact_within_a_few_roundings(dtype: str) -> None:
-    plan = planned(tensor("w", (1000,), {"type": "normal", "mean": 3, "std": 0.5}, dtype=dtype))
-
-    [summary] = measured(plan)
-    mean, variance = exact(values(plan.tensors[0]))
-
-    assert summary.mean == pytest.approx(float(mean), rel=1e-15, abs=0)
-    assert summary.std == pytest.approx(sqrt(variance), rel=1e-14, abs=0)
-
-
-@pytest.mark.parametrize("dtype", [DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2])
-def test_narrow_dtypes_are_measured_as_they_are_stored(dtype: DType) -> None:
-    narrow, wide = BY_NAME[f"{dtype}.1"], BY_NAME["F32.1"]
-
-    assert narrow.mean != wide.mean
-    assert narrow.std != wide.std
-    assert narrow.max == float(values(next(each for each in PLAN.tensors if each.name == f"{dtype}.1")).max())
-
-
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -2.5, 1e-45, 3.3e38, 1 / 3])
-@pytest.mark.parametrize("size", [1, 2, 1000, 2 * BLOCK + 1])
+@pytest.mark.parametrize("size", [1, 2 * BLOCK + 1])
 def test_a_constant_tensor_has_its_value_and_no_deviation(value: float, size: int) -> None:
     [summary] = measured(planned(tensor("w", (size,), {"type": "constant", "value": value})))
 
@@ -120,7 +100,7 @@ def test_a_constant_tensor_has_its_value_and_no_deviation(value: float, size: in
     assert summary == Summary(stored, 0.0, stored, stored)
 
 
-@pytest.mark.parametrize("size", [1, 3, 1000, 2 * BLOCK + 1])
+@pytest.mark.parametrize("size", [1, 2 * BLOCK + 1])
 @pytest.mark.parametrize(
     ("distribution", "dtype", "value"),
     [
@@ -255,16 +235,6 @@ def test_a_plan_without_any_elements_has_no_statistics() -> None:
     assert measured(planned(tensor("b", (0,), "zeros"))) == [Summary(None, None, None, None)]
 
 
-def test_a_single_value_has_no_deviation() -> None:
-    plan = planned(tensor("w", (), "normal", dtype="F64"))
-
-    [summary] = measured(plan)
-
-    value = float(values(plan.tensors[0]))
-    assert (summary.min, summary.max, summary.std) == (value, value, 0.0)
-    assert summary.mean == pytest.approx(value, rel=1e-15, abs=0)
-
-
 def test_zeros_are_never_negative() -> None:
     [summary] = measured(planned(tensor("w", (100,), {"type": "normal", "std": 1e-60})))
 
@@ -283,13 +253,13 @@ def test_torch_and_keras_have_the_same_statistics() -> None:
     assert keras == torch
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_any_number_of_threads_measures_the_same(threads: int) -> None:
     with closing(DrawingPool(threads)) as pool:
         assert pool.measured(PLAN) == SUMMARIES
 
 
-@pytest.mark.parametrize("blocks_in_batch", [1, 2, 100])
+@pytest.mark.parametrize("blocks_in_batch", [1, 100])
 def test_any_size_of_batches_measures_the_same(monkeypatch: pytest.MonkeyPatch, blocks_in_batch: int) -> None:
     monkeypatch.setattr(statistics, "BLOCKS_IN_BATCH", blocks_in_batch)
 

@@ -1,66 +1,87 @@
-"""Multiplies and factorises a few matrices, and says by which kernels: `python -m` this in any process."""
+"""Draws a little of everything and says what it got, and under which circumstances: `python -m` this in any process."""
 
 from __future__ import annotations
 
 import ctypes
 import json
-import os
-import subprocess
+import locale
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Iterator
 from hashlib import sha256
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.distributions.numerics.factorisation import orthogonal_factor
-from service.distributions.numerics.products import product
+from service.analysis.statistics import batches, measure, summarise
+from service.formats.safetensors import SafetensorsFile
+from service.plan import Plan
+from service.stream.dtypes import DType
+from tests.distributions.numerics import matrices
+from tests.plan.planned import Layer, linear, planned, tensor
 
-ROOT: Final = Path(__file__).parents[2]
-Matrix = NDArray[np.float64]
-
-
-def entries(*shape: int) -> Matrix:
-    """Multiples of 2^-49 from -8 to 8, by integers alone: Steele, Lea & Flood 2014, SplitMix64 with seed 0."""
-    z = np.arange(1, prod(shape) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    numbers = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64)
-    return (numbers * 2.0**-49 - 8).reshape(shape)
-
-
-def dependent() -> Matrix:
-    """A hundred rows of seventy columns, where only twenty are different, and one is zero."""
-    return np.concatenate([entries(100, 20)] * 3 + [np.zeros((100, 1)), entries(100, 9)], axis=1)
-
-
-FACTORISED: Final[dict[str, Callable[[], Matrix]]] = {
-    "1 x 1": lambda: entries(1, 1),
-    "5 x 1": lambda: entries(5, 1),
-    "3 x 3": lambda: entries(3, 3),
-    "7 of 9 x 4": lambda: entries(7, 9, 4),
-    "64 x 64": lambda: entries(64, 64),
-    "65 x 65": lambda: entries(65, 65),
-    "257 x 200": lambda: entries(257, 200),
-    "4100 x 66": lambda: entries(4100, 66),
-    "zeros": lambda: np.zeros((6, 4)),
-    "dependent": dependent,
+SEED: Final = 2**64 - 1
+WORD_BY_WORD: Final = (
+    "xavier_uniform",
+    "kaiming_normal",
+    "variance_scaling",
+    {"type": "uniform", "low": -0.25, "high": 0.75},
+    {"type": "normal", "mean": 0.5, "std": 0.125},
+    {"type": "truncated_normal", "mean": -0.5, "std": 0.3},
+    {"type": "constant", "value": 0.1},
+)
+CONVOLUTION: Final = {"type": "conv2d", "name": "c", "in_channels": 70, "out_channels": 80, "kernel_size": [3, 2]}
+LSTM: Final = {"type": "lstm", "name": "l", "input_size": 70, "hidden_size": 66, "forget_bias": 1}
+STRUCTURED: Final[dict[str, Layer]] = {
+    "orthogonal": tensor("w", (131, 200), "orthogonal"),
+    "orthogonal convolution": CONVOLUTION | {"initializer": {"type": "orthogonal", "gain": "tanh"}},
+    "orthogonal gates": LSTM | {"initializer": "orthogonal"},
+    "delta_orthogonal": CONVOLUTION | {"initializer": "delta_orthogonal"},
+    "sparse": tensor("w", (301, 173), {"type": "sparse", "sparsity": 0.3}),
+    "cut": tensor("w", (40_001,), {"type": "truncated_normal", "low": -1, "high": 3.5}),
+    "tail": tensor("w", (40_001,), {"type": "truncated_normal", "low": 3, "high": None}),
+    "biases": LSTM | {"initializer": "zeros", "bias_initializer": {"type": "normal", "mean": 0.1, "std": 0.3}},
+    "keras_default": LSTM | {"initializer": "keras_default"},
 }
 
 
-def sha(matrix: Matrix) -> str:
-    """Of the elements row by row, little-endian, as long as a tag."""
-    return sha256(np.ascontiguousarray(matrix, "<f8").tobytes()).hexdigest()[:16]
+def word_by_word() -> Iterator[Plan]:
+    """Every distribution in every dtype, in odd sizes; in Keras' layout the same values, drawn at scattered indices."""
+    layers = [
+        linear(f"{dtype}.{number}", 101, 131, bias=False, dtype=dtype, initializer=initializer)
+        for dtype in DType
+        for number, initializer in enumerate(WORD_BY_WORD)
+    ]
+    return (planned(*layers, framework=framework, seed=SEED) for framework in ("torch", "keras"))
+
+
+def structured(layer: Layer) -> Iterator[Plan]:
+    """Both frameworks, in a dtype of each width."""
+    for framework, dtype in (("torch", DType.F32), ("keras", DType.F64), ("keras", DType.BF16)):
+        yield planned(layer | {"dtype": dtype}, framework=framework, seed=SEED)
+
+
+def digest(plans: Iterator[Plan]) -> str:
+    """SHA-256 over files and their ETags, measured statistics included."""
+    found = sha256()
+    for plan in plans:
+        moments = [part for batch in batches(plan.tensors) for part in measure(plan.tensors, batch)]
+        file = SafetensorsFile(plan, "measured", summarise(plan.tensors, moments))
+        found.update(file.read(0, file.length))
+        found.update(file.etag.encode())
+    return found.hexdigest()
 
 
 def digests() -> dict[str, str]:
-    """A hash of each result."""
-    factors = {name: sha(orthogonal_factor(matrix())) for name, matrix in FACTORISED.items()}
-    return factors | {"product": sha(product(entries(20, 5000), entries(5000, 30)))}
+    """A hash of everything that is drawn, and of every result of linear algebra."""
+    drawn = {name: digest(structured(layer)) for name, layer in STRUCTURED.items()}
+    return matrices.digests() | drawn | {"word by word": digest(word_by_word())}
+
+
+def plain() -> str:
+    """SHA-256 of what LAPACK makes of a matrix, which depends on the kernels."""
+    matrix = np.sin(np.arange(300.0 * 200)).reshape(300, 200)
+    return sha256(np.linalg.qr(matrix)[0].tobytes()).hexdigest()
 
 
 def kernels() -> str | None:
@@ -77,16 +98,19 @@ def enabled_features() -> list[str]:
     return list(np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", []))
 
 
-@cache
-def report_of(**variables: str) -> dict[str, Any]:
-    """What a process says that has these variables in its environment, no others of such libraries, and one thread."""
-    kept = {"OPENBLAS_NUM_THREADS": "1"}
-    kept |= {name: value for name, value in os.environ.items() if not name.startswith(("NPY_", "OPENBLAS_", "OMP_"))}
-    command = [sys.executable, "-m", "tests.distributions.fresh_process"]
-    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=kept | variables, timeout=120, check=True)
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+def report() -> dict[str, Any]:
+    """What was drawn, and where."""
+    locale.setlocale(locale.LC_ALL, "")
+    return {
+        "digests": digests(),
+        "plain": plain(),
+        "kernels": kernels(),
+        "features": enabled_features(),
+        "locale": locale.setlocale(locale.LC_NUMERIC),
+        "encoding": locale.getencoding(),
+        "hash": hash("weights"),
+    }
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps({"digests": digests(), "kernels": kernels(), "features": enabled_features()}))
+    sys.stdout.write(json.dumps(report()))

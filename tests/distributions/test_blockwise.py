@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import sqrt
 from typing import Any, Final
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.distributions.base import Distribution
@@ -17,7 +14,7 @@ from service.distributions.blockwise import Blockwise, Concatenated, Sum, blockw
 from service.distributions.elementwise import Constant, Normal, TruncatedNormal, Uniform
 from service.distributions.truncated import CutNormal
 from service.stream.dtypes import DType, narrow, widen
-from service.stream.words import MOST_WORDS, Elements, WordSource
+from service.stream.words import Elements, WordSource
 from tests.plan.planned import Layer, planned, stored, values
 
 Array = NDArray[Any]
@@ -36,15 +33,6 @@ STACKED: Final = Blockwise(GATES, LENGTH)
 SUM: Final = Sum(Normal(0.25, 0.5), Uniform(-1.0, 0.5), FIRST, SECOND)
 JOINED: Final = Concatenated(TruncatedNormal(0.0, 0.5), Uniform(-0.5, 1.0), FIRST, SECOND, (1, 0, 2), LENGTH)
 NESTED: Final = summed(STACKED, Blockwise(GATES[::-1], LENGTH), (FIRST, SECOND))
-DISTRIBUTIONS: Final[tuple[tuple[Distribution, int], ...]] = (
-    (STACKED, 4 * LENGTH),
-    (SUM, 4 * LENGTH),
-    (JOINED, 6 * LENGTH),
-    (NESTED, 4 * LENGTH),
-)
-each_distribution = pytest.mark.parametrize(
-    ("distribution", "size"), DISTRIBUTIONS, ids=["Blockwise", "Sum", "Concatenated", "Blockwise of Sum"]
-)
 each_dtype = pytest.mark.parametrize("dtype", DType)
 
 
@@ -96,70 +84,6 @@ def test_joined_tensors_stand_one_after_the_other_with_their_blocks_in_order(dty
     assert drawn(JOINED, range(6 * LENGTH), dtype).tobytes() == np.concatenate(expected).tobytes()
 
 
-@each_distribution
-@each_dtype
-@settings(max_examples=25, deadline=None)
-@given(cuts=st.lists(st.integers(0, 4 * LENGTH), max_size=8))
-def test_any_partition_of_a_draw_is_the_draw(
-    distribution: Distribution, size: int, dtype: DType, cuts: list[int]
-) -> None:
-    whole = drawn(distribution, range(size), dtype)
-
-    parts = [drawn(distribution, range(first, last), dtype) for first, last in pairwise([0, *sorted(cuts), size])]
-
-    assert np.concatenate(parts).tobytes() == whole.tobytes()
-
-
-@each_distribution
-@each_dtype
-@settings(max_examples=25, deadline=None)
-@given(picked=st.lists(st.integers(0, 4 * LENGTH - 1), max_size=100))
-def test_any_elements_are_picked_from_the_whole(
-    distribution: Distribution, size: int, dtype: DType, picked: list[int]
-) -> None:
-    places = np.array(picked, np.int64)
-
-    assert drawn(distribution, places, dtype).tobytes() == drawn(distribution, range(size), dtype)[places].tobytes()
-
-
-@each_dtype
-def test_a_draw_longer_than_one_call_for_words_is_its_parts(dtype: DType) -> None:
-    half = MOST_WORDS // 2 + 5
-    for distribution in (
-        Blockwise(GATES[:3], half),
-        SUM,
-        Concatenated(SUM.first, SUM.second, FIRST, SECOND, (2, 0, 1), half // 2),
-    ):
-        whole = drawn(distribution, range(3 * half - 6), dtype)
-        for first, last in (
-            (0, 3),
-            (half - 2, half + 2),
-            (MOST_WORDS - 2, MOST_WORDS + 2),
-            (whole.size - 3, whole.size),
-        ):
-            assert drawn(distribution, range(first, last), dtype).tobytes() == whole[first:last].tobytes()
-
-
-@each_distribution
-@each_dtype
-def test_no_value_passes_the_reach(distribution: Distribution, size: int, dtype: DType) -> None:
-    least, greatest = distribution.support(dtype)
-    slack = 1 + float(np.finfo(np.float32).eps) if dtype is not DType.F64 else 1 + 2.0**-52
-    ends = np.array([least, greatest]).astype(dtype.precision.floating)
-    low, high = widen(narrow(ends, dtype, np.empty(2, dtype.storage)), dtype)
-
-    found = widen(drawn(distribution, range(size), dtype), dtype)
-
-    # The parts of a sum are rounded before, each by half a unit of its dtype.
-    unit = (
-        0.0
-        if isinstance(distribution, Blockwise | Concatenated)
-        else {DType.F8_E4M3: 2.0**-4, DType.F8_E5M2: 2.0**-3}.get(dtype, 2.0**-8)
-    )
-    assert low - unit * abs(least) * slack <= found.min()
-    assert found.max() <= high + unit * abs(greatest) * slack
-
-
 def test_the_moments_of_combined_distributions_are_those_of_their_parts() -> None:
     distributions = (Uniform(-1.0, 1.0), Constant(3.0), Normal(-1.0, 2.0), Constant(0.0))
     stack = Blockwise(distributions, 5)
@@ -173,17 +97,6 @@ def test_the_moments_of_combined_distributions_are_those_of_their_parts() -> Non
     assert JOINED.mean == pytest.approx(0.125, rel=1e-15, abs=0)
     spread = (TruncatedNormal(0.0, 0.5).std ** 2 + 2.25 / 12) / 2 + 0.125**2
     assert JOINED.std == pytest.approx(sqrt(spread), rel=1e-15, abs=0)
-
-
-@each_distribution
-def test_what_is_drawn_has_the_moments_that_are_promised(distribution: Distribution, size: int) -> None:
-    # 2^17 values or more, by 1000 names or more: |z| < 6 for their mean fails by chance once in 5e8, and the variance
-    # of none of these distributions' squares is above 9 times that of the square of the deviation.
-    names = (WordSource(5, f"{number}.{FIRST}") for number in range((1 << 17) // size + 1))
-    found = np.concatenate([drawn(distribution, range(size), DType.F64, source) for source in names])
-
-    assert abs(found.mean() - distribution.mean) < 6 * distribution.std / sqrt(found.size)
-    assert abs(found.var() / distribution.std**2 - 1) < 6 * 3 / sqrt(found.size)
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160, 1e300, 1.7e308], ids=str)
@@ -216,13 +129,6 @@ def test_a_combined_distribution_fits_where_its_parts_and_their_sum_do(dtype: DT
     assert Sum(half, half, FIRST, SECOND).fits(dtype)
     assert not Sum(large, large, FIRST, SECOND).fits(dtype)
     assert not Sum(large, beyond, FIRST, SECOND).fits(dtype)
-
-
-@each_distribution
-@each_dtype
-def test_whatever_fits_is_finite(distribution: Distribution, size: int, dtype: DType) -> None:
-    assert distribution.fits(dtype)
-    assert np.isfinite(widen(drawn(distribution, range(size), dtype), dtype)).all()
 
 
 def test_what_is_the_same_everywhere_is_a_plain_distribution() -> None:
@@ -292,18 +198,6 @@ def test_the_forget_bias_stands_in_one_bias_and_zero_in_the_other(dtype: DType) 
         gates, usual = (widen(each[name], dtype).reshape(4, 5) for each in (with_forget, without))
         np.testing.assert_array_equal(gates[1], constant)
         np.testing.assert_array_equal(gates[[0, 2, 3]], usual[[0, 2, 3]])
-
-
-@pytest.mark.parametrize("framework", ["torch", "keras"])
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
-@pytest.mark.parametrize("dtype", [DType.F64, DType.BF16])
-def test_any_slice_of_a_combined_bias_is_a_slice_of_the_whole(kind: str, framework: str, dtype: DType) -> None:
-    layer = recurrent(kind, bias_initializer=RANDOM) | ({"forget_bias": 1.5} if kind == "lstm" else {})
-    for plan in planned(layer, framework=framework, dtype=dtype).tensors:
-        whole = stored(plan)
-        for first in range(0, whole.size, 7):
-            for last in (first, first + 1, whole.size):
-                assert stored(plan, first, last - first).tobytes() == whole[first:last].tobytes()
 
 
 def test_the_two_biases_have_words_of_their_own() -> None:

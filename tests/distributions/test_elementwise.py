@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
-from math import erf, exp, inf, isfinite, nextafter, pi, sqrt
+from math import erf, exp, inf, nextafter, pi, sqrt
 from typing import Any, Final
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.distributions.base import Distribution
 from service.distributions.elementwise import STD_OF_TRUNCATED, Constant, Normal, TruncatedNormal, Uniform
 from service.stream.dtypes import DType, narrow, widen
-from service.stream.words import MOST_WORDS, WordSource
+from service.stream.words import WordSource
 
 SOURCE: Final = WordSource(11, "block.0.weight")
 DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
@@ -31,7 +28,6 @@ DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
 )
 each_dtype = pytest.mark.parametrize("dtype", DType)
 each_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
-each_precision = pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
 
 
 def drawn(distribution: Distribution, elements: range | NDArray[np.int64], dtype: DType) -> NDArray[Any]:
@@ -139,66 +135,6 @@ def test_whatever_fits_is_finite_for_the_extreme_words(dtype: DType, share: floa
             assert np.isfinite(widen(stored, dtype)).all(), distribution(scale)
 
 
-@each_distribution
-@each_dtype
-def test_no_value_passes_the_reach(distribution: Distribution, dtype: DType) -> None:
-    least, greatest = distribution.support(dtype)
-    ends = np.array([least, greatest]).astype(dtype.precision.floating)
-    low, high = widen(narrow(ends, dtype, np.empty(2, dtype.storage)), dtype)
-
-    values = widen(drawn(distribution, range(1 << 16), dtype), dtype)
-
-    assert low <= values.min()
-    assert values.max() <= high
-
-
-@each_distribution
-@each_dtype
-@settings(max_examples=25, deadline=None)
-@given(start=st.integers(0, 1 << 40), cuts=st.lists(st.integers(0, 300), max_size=8))
-def test_any_partition_of_a_draw_is_the_draw(
-    distribution: Distribution, dtype: DType, start: int, cuts: list[int]
-) -> None:
-    whole = drawn(distribution, range(start, start + 300), dtype)
-
-    parts = [drawn(distribution, range(start + a, start + b), dtype) for a, b in pairwise([0, *sorted(cuts), 300])]
-
-    assert np.concatenate(parts).tobytes() == whole.tobytes()
-
-
-@each_distribution
-@each_dtype
-@settings(max_examples=25, deadline=None)
-@given(start=st.integers(0, 1 << 40), picked=st.lists(st.integers(0, 299), max_size=100))
-def test_any_elements_are_picked_from_the_whole(
-    distribution: Distribution, dtype: DType, start: int, picked: list[int]
-) -> None:
-    whole = drawn(distribution, range(start, start + 300), dtype)
-    places = np.array(picked, np.int64)
-
-    assert drawn(distribution, start + places, dtype).tobytes() == whole[places].tobytes()
-
-
-@each_precision
-@pytest.mark.parametrize("indexed", [False, True])
-def test_a_draw_longer_than_one_call_for_words_is_its_parts(dtype: DType, indexed: bool) -> None:
-    distribution, count = Normal(0.0, 1.0), 2 * MOST_WORDS + 3
-    whole = drawn(distribution, np.arange(count) if indexed else range(count), dtype)
-
-    parts = [drawn(distribution, range(a, b), dtype) for a, b in pairwise([0, MOST_WORDS - 1, count - 1, count])]
-
-    assert np.concatenate(parts).tobytes() == whole.tobytes()
-
-
-@each_distribution
-def test_a_narrow_draw_is_the_rounded_binary32_draw(distribution: Distribution) -> None:
-    wide = drawn(distribution, range(5000), DType.F32)
-
-    for dtype in (DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2):
-        rounded = narrow(wide, dtype, np.empty(5000, dtype.storage))
-        assert drawn(distribution, range(5000), dtype).tobytes() == rounded.tobytes()
-
-
 def test_changing_the_scale_keeps_the_pattern() -> None:
     one, eight = (drawn(Normal(0.0, std), range(1000), DType.F32) for std in (1.0, 8.0))
 
@@ -264,18 +200,3 @@ def test_a_scaled_uniform_keeps_the_pattern() -> None:
     )
 
     np.testing.assert_array_equal(eight, one * np.float32(8))
-
-
-@each_distribution
-@each_dtype
-def test_what_a_distribution_promises_is_finite_wherever_it_fits(distribution: Distribution, dtype: DType) -> None:
-    assert distribution.fits(dtype)
-    assert all(
-        isfinite(number)
-        for number in (
-            distribution.mean,
-            distribution.std,
-            *distribution.support(dtype),
-            *distribution.scalars.values(),
-        )
-    )

@@ -25,7 +25,7 @@ from service.stream.dtypes import DType, widen
 from service.stream.words import WordSource
 
 NARROW: Final = (DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2)
-MANY: Final = 1 << 18
+MANY: Final = 1 << 16
 each_dtype = pytest.mark.parametrize("dtype", DType)
 each_narrow_dtype = pytest.mark.parametrize("dtype", NARROW)
 
@@ -69,7 +69,7 @@ def summed(below: Callable[[float], float], dtype: DType) -> tuple[float, float,
     return mean, sqrt(float(np.dot(shares, (np.array(values) - mean) ** 2))), float(shares[values.index(0.0)])
 
 
-SCALES: Final = (1.0, 0.02, 1e-3, 3e-4, 1e-5, 1e-6)
+SCALES: Final = (1.0, 1e-3, 1e-5)
 CASES: Final[dict[str, tuple[Callable[[float], Elementwise], Callable[[float], Callable[[float], float]]]]] = {
     "normal": (partial(Normal, 0.0), partial(normal_below, 0.0)),
     "normal beside zero": (lambda s: Normal(1.7 * s, s), lambda s: normal_below(1.7 * s, s)),
@@ -118,7 +118,7 @@ DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     CutNormal(5.0, 1e-3, 1.0, 1.0 + 2.0**-20),
     Constant(0.1),
     Constant(-1e-60),
-    Sparse(3e-3, 3, (1 << 9, 1 << 9), 0),
+    Sparse(3e-3, 3, (1 << 8, 1 << 8), 0),
     Blockwise((Constant(1.0), Normal(0.0, 1e-3), Uniform(-3.0, 0.0), Constant(0.0)), MANY // 4),
     Concatenated(Normal(0.5, 0.2), Constant(-0.3), "w", "v", (1, 0), MANY // 4),
     Sum(Normal(0.3, 0.02), Normal(0.3, 0.02), "w", "v"),
@@ -249,18 +249,18 @@ def test_a_sparse_distribution_without_values_is_zero() -> None:
     assert Sparse(1.0, 8, (8, 8), 0).stored(DType.F32)[:4] == (0.0, 0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 8, 64])
-@pytest.mark.parametrize("gain", [1.0, 3e-2, 3e-3])
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("gain", [1.0, 3e-3])
 @each_narrow_dtype
 def test_an_orthogonal_distribution_has_the_moments_of_what_is_drawn(size: int, gain: float, dtype: DType) -> None:
     # The elements of a matrix depend on each other; a stack of many has the distribution's own moments all the same.
-    matrices = (1 << 16) // size**2
+    matrices = (1 << 15) // size**2
     distribution = Orthogonal(gain, (matrices, size, size), (0,), (1,))
     values, stored = drawn(distribution, dtype, matrices * size * size), distribution.stored(dtype)
 
     fourth = float(np.mean(values**4)) / max(float(values.std()) ** 4, 1e-300)
     assert values.std() == pytest.approx(stored.std, rel=5 * sqrt(fourth / values.size), abs=1e-3 * gain / sqrt(size))
-    assert abs(values.mean()) <= 5 * stored.std / 256
+    assert abs(values.mean()) <= 5 * stored.std / 181
     assert stored.mean == 0
     assert stored.min == -stored.max <= values.min()
 

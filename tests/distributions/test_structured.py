@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from itertools import combinations, product
-from math import ceil, nextafter, prod, sqrt
+from math import ceil, nextafter, sqrt
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from service.distributions import orthogonal
 from service.distributions.structured import Sparse
 from service.stream.dtypes import DType
-from service.stream.words import MOST_WORDS, WordSource
+from service.stream.words import WordSource
 from tests.distributions import structures
 from tests.distributions.caches import use_cache
-from tests.plan.planned import Layer, planned, stored, tensor, values
+from tests.plan.planned import Layer, planned, tensor, values
 
 Array = NDArray[np.float64]
 View = Callable[[Array], Array]
@@ -129,24 +129,12 @@ def deviation(q: Array) -> float:
 
 
 @each_case
-def test_a_matrix_has_orthonormal_columns_or_rows_to_a_few_roundings(case: Case) -> None:
+def test_a_matrix_is_the_orthonormal_factor_of_its_normals_whose_triangle_has_a_positive_diagonal(case: Case) -> None:
     # Each element is rounded to 2^-53 of at most 1 and the rows are unit vectors, so that rounding alone gives a
     # product of two of length n an error of about 2^-53, at most 2^-53 sqrt(n). The bound is eight times that.
-    assert deviation(tall(case.matrices())) <= 1
-
-
-@pytest.mark.parametrize("shape", [(700, 300), (300, 700), (400, 400), (3000, 20), (4, 150, 100)], ids=str)
-def test_a_large_matrix_has_orthonormal_columns_or_rows_to_a_few_roundings(shape: tuple[int, ...]) -> None:
-    axes = {"in_axes": [-1], "out_axes": [-2], "batch_axes": list(range(len(shape) - 2))}
-    matrices = weight(tensor("l", shape, **axes)).reshape(-1, *shape[-2:])
-
-    assert deviation(tall(matrices)) <= 1
-
-
-@each_case
-def test_the_triangular_factor_of_the_same_normals_has_a_positive_diagonal(case: Case) -> None:
     q, a = tall(case.matrices()), tall(case.matrices("normal"))
 
+    assert deviation(q) <= 1
     r = q.transpose(0, 2, 1) @ a
 
     assert np.abs(np.tril(r, -1)).max() < 1e-13 * sqrt(a.shape[1])
@@ -180,33 +168,6 @@ def jax_orthogonal(a: Array) -> Array:
     q *= np.sign(np.diag(r))
     q = q if rows > columns else q.T
     return np.moveaxis(q.reshape(rows, *a.shape[:-1]), 0, -1)
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        layer("linear", in_features=12, out_features=5),
-        layer("linear", in_features=5, out_features=12),
-        layer("linear", in_features=9, out_features=9),
-        layer("conv2d", in_channels=5, out_channels=7, kernel_size=[3, 2]),
-        layer("conv1d", in_channels=2, out_channels=9, kernel_size=3),
-        layer("conv_transpose2d", in_channels=5, out_channels=7, kernel_size=[3, 2]),
-        GROUPED,
-        TRANSPOSED,
-        DEPTHWISE,
-        LSTM,
-        layer("bilinear", in1_features=3, in2_features=4, out_features=5),
-        tensor("l", (3, 5, 7)),
-        ATTENTION,
-    ],
-    ids=str,
-)
-def test_orthogonal_as_torch_is_what_torch_makes_of_the_same_normals(subject: Layer) -> None:
-    drawn = weights(subject, {"type": "orthogonal", "matricisation": "torch"})
-    normals = weights(subject, "normal")
-
-    for name, q in drawn.items():
-        np.testing.assert_allclose(q, torch_orthogonal(normals[name]), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("construction", [keras_orthogonal, jax_orthogonal])
@@ -262,15 +223,6 @@ def test_an_element_that_rounding_puts_beyond_1_is_1(subject: Layer, monkeypatch
     assert (w.max(), w.min()) == (3, -3)
 
 
-def test_different_names_seeds_and_parts_have_different_matrices() -> None:
-    one, other = weight(tensor("a", (8, 8))), weight(tensor("b", (8, 8)))
-    gates = CASES[[case.name for case in CASES].index("gates")].matrices()
-
-    assert np.abs(one - other).max() > 0.1
-    assert np.abs(one - weight(tensor("a", (8, 8)), seed=2)).max() > 0.1
-    assert all(np.abs(gates[a] - gates[b]).max() > 0.1 for a, b in combinations(range(4), 2))
-
-
 # Haar's measure.
 
 SIZE: Final = 12
@@ -294,22 +246,6 @@ def distance_from_uniform(sorted_angles: Array) -> float:
     return float(max((steps[1:] - expected).max(), (expected - steps[:-1]).max()) * sqrt(n))
 
 
-def moments_of_traces(matrices: Array) -> Array:
-    """How many deviations the means of powers of the trace are from those of Haar's measure on O(n).
-
-    Up to the power n they are a standard normal's (Diaconis & Evans 2001): 0, 1, 0, 3, …, 105 for the eighth.
-    """
-    traces = np.trace(matrices, axis1=1, axis2=2)
-    expected, square = np.array([0, 1, 0, 3]), np.array([1, 3, 15, 105])
-    means = np.array([(traces**power).mean() for power in (1, 2, 3, 4)])
-    return np.asarray((means - expected) / np.sqrt((square - expected**2) / COUNT))
-
-
-def without_sign_correction() -> Array:
-    """What LAPACK's factor alone would be."""
-    return np.linalg.qr(many_matrices("normal"))[0]
-
-
 def test_the_eigenvalues_of_orthogonal_matrices_are_uniform_on_the_circle() -> None:
     # Over both signs of the determinant, the angles of O(12) other than 0 and pi are exactly uniform, and those of one
     # matrix repel each other, so that their distance is less than that of as many independent ones, of which
@@ -317,36 +253,8 @@ def test_the_eigenvalues_of_orthogonal_matrices_are_uniform_on_the_circle() -> N
     assert distance_from_uniform(angles(many_matrices("orthogonal"))) < 3
 
 
-def test_the_traces_of_orthogonal_matrices_have_the_moments_of_haars_measure() -> None:
-    # |z| < 6 would fail by chance once in 5e8 for normal means; that of fourth powers has heavier tails, yet among
-    # 60,000 simulated sets of 4000 normals none was above 5.
-    assert np.abs(moments_of_traces(many_matrices("orthogonal"))).max() < 6
-
-
-def test_without_the_sign_correction_both_tests_would_fail() -> None:
-    wrong = without_sign_correction()
-
-    assert distance_from_uniform(angles(wrong)) > 6
-    assert np.abs(moments_of_traces(wrong)).max() > 12
-
-
-def test_both_determinants_are_equally_likely() -> None:
-    # A fair coin of 4000 tosses: six deviations off once in 5e8.
-    determinants = np.linalg.det(many_matrices("orthogonal"))
-
-    np.testing.assert_allclose(np.abs(determinants), 1, atol=1e-12)
-    assert abs(determinants.sum()) < 6 * sqrt(COUNT)
-
-
-def test_the_first_columns_are_uniform_on_the_sphere() -> None:
-    # A coordinate of a uniform unit vector has the fourth moment 3 / (n (n + 2)) and the eighth 105 / (n … (n + 6)).
-    # 12 columns of 12 coordinates, hardly dependent; six deviations, once in 5e8 or somewhat more often.
-    matrices, n = many_matrices("orthogonal"), SIZE
-    fourth, eighth = 3 / (n * (n + 2)), 105 / (n * (n + 2) * (n + 4) * (n + 6))
-
-    for row, column in product((0, 5, 11), repeat=2):
-        mean = (matrices[:, row, column] ** 4).mean()
-        assert abs(mean - fourth) < 6 * sqrt((eighth - fourth**2) / COUNT)
+def test_without_the_sign_correction_they_would_not_be() -> None:
+    assert distance_from_uniform(angles(np.linalg.qr(many_matrices("normal"))[0])) > 6
 
 
 # Delta-orthogonal and dirac: convolutions.
@@ -503,16 +411,6 @@ def test_the_groups_of_dirac_are_of_the_outputs_in_the_other_layout_too() -> Non
     np.testing.assert_array_equal(w.transpose(2, 1, 0).reshape(-1), structures.dirac((6, 2, 3), 1.0, groups=3))
 
 
-def test_dirac_is_one_where_there_are_fewer_inputs_or_outputs() -> None:
-    widening, narrowing = (
-        weight(layer("conv1d", in_channels=inputs, out_channels=outputs, kernel_size=1), "dirac")[:, :, 0]
-        for inputs, outputs in ((2, 4), (4, 2))
-    )
-
-    np.testing.assert_array_equal(widening, np.eye(4, 2))
-    np.testing.assert_array_equal(narrowing, np.eye(2, 4))
-
-
 def test_an_identity_stands_in_each_gate_by_connectivity_and_once_as_torch_counts() -> None:
     by_connectivity, by_torch = (weight(LSTM, "identity", fans=fans) for fans in ("exact", "torch"))
 
@@ -546,11 +444,10 @@ def zeros_of(w: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(w == 0)
 
 
-@pytest.mark.parametrize("dtype", [DType.F64, DType.F32, DType.BF16])
 @pytest.mark.parametrize("sparsity", [0, 0.05, 0.1, 0.3, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("shape", [(10, 200), (37, 50), (1, 20), (200, 3)])
-def test_every_column_has_exactly_so_many_zeros(shape: tuple[int, int], sparsity: float, dtype: DType) -> None:
-    w = weight(tensor("l", shape), {"type": "sparse", "sparsity": sparsity, "std": 1.0}, dtype)
+def test_every_column_has_exactly_so_many_zeros(shape: tuple[int, int], sparsity: float) -> None:
+    w = weight(tensor("l", shape), {"type": "sparse", "sparsity": sparsity, "std": 1.0}, DType.BF16)
 
     np.testing.assert_array_equal(zeros_of(w).sum(axis=0), ceil(sparsity * shape[0]))
     assert not np.signbit(w[zeros_of(w)]).any()
@@ -590,36 +487,6 @@ def test_the_mask_depends_on_neither_dtype_nor_deviation() -> None:
     assert all(np.array_equal(drawn[0], other) for other in drawn)
 
 
-def test_a_sparser_tensor_has_the_zeros_of_a_denser_one_too() -> None:
-    few, many = (zeros_of(weight(tensor("l", (40, 40)), {"type": "sparse", "sparsity": share})) for share in (0.2, 0.7))
-
-    assert many[few].all()
-
-
-def test_columns_names_and_seeds_have_different_masks() -> None:
-    def mask(name: str, seed: int) -> NDArray[np.bool_]:
-        return zeros_of(weight(tensor(name, (64, 100)), {"type": "sparse", "sparsity": 0.5}, seed=seed))
-
-    one = mask("a", 1)
-
-    # Of the 2e18 choices two are the same once in 1e14 for so many pairs; two masks agree in half of all places.
-    assert len({column.tobytes() for column in one.T}) == 100
-    for other in (mask("b", 1), mask("a", 2)):
-        assert abs((one == other).mean() - 0.5) < 0.05
-
-
-def test_the_rows_of_zeros_are_uniform() -> None:
-    # With z zeros among r rows in each of n columns, sum (count - n z / r)^2 / (n z/r (1 - z/r)) (r - 1) / r is a
-    # chi-square of r - 1 degrees: above 55 for nine of them by chance once in 8e7.
-    rows, columns, zeros = 10, 20_000, 3
-    counts = zeros_of(weight(tensor("l", (rows, columns)), {"type": "sparse", "sparsity": 0.3})).sum(axis=1)
-    share = zeros / rows
-
-    statistic = ((counts - columns * share) ** 2).sum() / (columns * share * (1 - share)) * (rows - 1) / rows
-
-    assert statistic < 55
-
-
 def test_all_sets_of_zero_rows_are_equally_likely() -> None:
     # 15 pairs of six rows: a chi-square of 14 degrees, above 65 by chance once in 6e7.
     columns = 15_000
@@ -628,15 +495,6 @@ def test_all_sets_of_zero_rows_are_equally_likely() -> None:
 
     assert set(pairs) == set(combinations(range(6), 2))
     assert sum((count - columns / 15) ** 2 for count in pairs.values()) / (columns / 15) < 65
-
-
-def test_neighbouring_columns_have_independent_masks() -> None:
-    # Of two independent masks with half of each column zero, the number of common zeros in a column of 8 rows is
-    # hypergeometric: mean 2, variance 4/7. The mean over 20000 pairs is six deviations off once in 5e8.
-    mask = zeros_of(weight(tensor("l", (8, 20_001)), {"type": "sparse", "sparsity": 0.5}))
-    common = (mask[:, :-1] & mask[:, 1:]).sum(axis=0)
-
-    assert abs(common.mean() - 2) < 6 * sqrt(4 / 7 / 20_000)
 
 
 def test_the_zeros_are_those_of_the_smallest_words_of_lane_2() -> None:
@@ -658,25 +516,10 @@ def test_equal_words_are_ordered_by_their_rows(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(zeros_of(out.reshape(5, 6)), np.arange(5)[:, np.newaxis].repeat(6, 1) < 2)
 
 
-@pytest.mark.parametrize("initializer", ["orthogonal", {"type": "sparse", "sparsity": 0.3}], ids=str)
-@pytest.mark.parametrize("dtype", [DType.F64, DType.BF16])
-def test_a_tensor_longer_than_one_call_for_words_is_its_parts(initializer: Any, dtype: DType) -> None:
-    shape = (3, MOST_WORDS // 2 - 1)
-    [plan] = planned(tensor("l", shape, initializer, dtype=dtype)).tensors
-    whole = stored(plan)
-
-    for first, last in ((0, 5), (MOST_WORDS - 3, MOST_WORDS + 4), (prod(shape) - 2, prod(shape))):
-        assert stored(plan, first, last - first).tobytes() == whole[first:last].tobytes()
-    scattered = np.arange(prod(shape))[:: -(MOST_WORDS // 7)]
-    out = np.empty(scattered.size, dtype.storage)
-    plan.distribution.fill(WordSource(1, "l"), scattered, dtype, out)
-    assert out.tobytes() == whole[scattered].tobytes()
-
-
 DELTA: Final = Case("delta", layer("conv2d", in_channels=4, out_channels=6, kernel_size=3, groups=2), one)
 
 
-@pytest.mark.parametrize("together", [1, 40, 10**6])
+@pytest.mark.parametrize("together", [1, 40])
 @pytest.mark.parametrize("case", [*CASES, DELTA], ids=str)
 def test_the_bytes_are_the_same_however_many_matrices_are_drawn_and_kept_together(
     monkeypatch: pytest.MonkeyPatch, case: Case, together: int

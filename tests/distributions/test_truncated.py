@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
-from itertools import pairwise
 from math import erfc, inf, isfinite, nan, sqrt
 from typing import Any, Final
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.distributions.elementwise import Normal, TruncatedNormal
 from service.distributions.truncated import CutNormal
-from service.stream.dtypes import DType, narrow, widen
-from service.stream.words import MOST_WORDS, WordSource
+from service.stream.dtypes import DType, widen
+from service.stream.words import WordSource
 
 SOURCE: Final = WordSource(11, "block.0.weight")
 DISTRIBUTIONS: Final = (
@@ -34,12 +30,9 @@ DISTRIBUTIONS: Final = (
 COUNT: Final = 1 << 15
 # One false alarm in ten million draws of a right distribution for each number; the draws are always the same.
 KOLMOGOROV: Final = 2.90  # 2 exp(-2 . 2.90^2) = 1e-7
-DEVIATIONS: Final = 5.33  # two-sided, of a normal
 
 each_dtype = pytest.mark.parametrize("dtype", DType)
-some_dtypes = pytest.mark.parametrize("dtype", [DType.F64, DType.F32, DType.BF16])
 each_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
-quick = settings(max_examples=15, deadline=None)
 
 
 def drawn(distribution: CutNormal, elements: range | NDArray[np.int64], dtype: DType) -> NDArray[Any]:
@@ -66,22 +59,12 @@ def share_below(distribution: CutNormal, values: NDArray[np.float64]) -> NDArray
 
 
 @each_distribution
-@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
-def test_drawn_values_follow_the_distribution(distribution: CutNormal, dtype: DType) -> None:
-    shares = np.sort(share_below(distribution, values_of(distribution, dtype)))
+def test_drawn_values_follow_the_distribution(distribution: CutNormal) -> None:
+    shares = np.sort(share_below(distribution, values_of(distribution, DType.F64)))
 
     steps = np.arange(COUNT + 1) / COUNT
     distance = max((steps[1:] - shares).max(), (shares - steps[:-1]).max())
     assert distance * sqrt(COUNT) < KOLMOGOROV
-
-
-@each_distribution
-def test_drawn_values_have_the_promised_moments(distribution: CutNormal) -> None:
-    deviations = (values_of(distribution, DType.F64) - distribution.mean) / distribution.std
-
-    squares = deviations**2
-    assert abs(deviations.mean()) * sqrt(COUNT) < DEVIATIONS
-    assert abs(squares.mean() - 1) * sqrt(COUNT) / squares.std() < DEVIATIONS
 
 
 @pytest.mark.parametrize(
@@ -100,18 +83,6 @@ def test_distributions_promise_their_mean_and_deviation_after_the_cut(
 ) -> None:
     assert distribution.mean == pytest.approx(mean, rel=1e-15, abs=0)
     assert distribution.std == pytest.approx(std, rel=1e-12, abs=0)
-
-
-@each_distribution
-@each_dtype
-def test_no_value_passes_the_reach(distribution: CutNormal, dtype: DType) -> None:
-    ends = np.array(distribution.support(dtype)).astype(dtype.precision.floating)
-    low, high = widen(narrow(ends, dtype, np.empty(2, dtype.storage)), dtype)
-
-    values = widen(drawn(distribution, range(COUNT), dtype), dtype)
-
-    assert low <= values.min()
-    assert values.max() <= high
 
 
 def test_finite_ends_are_the_reach() -> None:
@@ -161,52 +132,6 @@ def test_cuts_that_leave_nothing_are_refused(low: float, high: float) -> None:
 
 
 @each_distribution
-@some_dtypes
-@quick
-@given(start=st.integers(0, 1 << 40), cuts=st.lists(st.integers(0, 300), max_size=8))
-def test_any_partition_of_a_draw_is_the_draw(
-    distribution: CutNormal, dtype: DType, start: int, cuts: list[int]
-) -> None:
-    whole = drawn(distribution, range(start, start + 300), dtype)
-
-    parts = [drawn(distribution, range(start + a, start + b), dtype) for a, b in pairwise([0, *sorted(cuts), 300])]
-
-    assert np.concatenate(parts).tobytes() == whole.tobytes()
-
-
-@each_distribution
-@some_dtypes
-@quick
-@given(start=st.integers(0, 1 << 40), picked=st.lists(st.integers(0, 299), max_size=100))
-def test_any_elements_are_picked_from_the_whole(
-    distribution: CutNormal, dtype: DType, start: int, picked: list[int]
-) -> None:
-    whole = drawn(distribution, range(start, start + 300), dtype)
-    places = np.array(picked, np.int64)
-
-    assert drawn(distribution, start + places, dtype).tobytes() == whole[places].tobytes()
-
-
-@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
-def test_a_draw_longer_than_one_call_for_words_is_its_parts(dtype: DType) -> None:
-    distribution, count = CutNormal(0.0, 1.0, -1.0, inf), MOST_WORDS + 3
-    whole = drawn(distribution, range(count), dtype)
-
-    parts = [drawn(distribution, range(a, b), dtype) for a, b in pairwise([0, MOST_WORDS - 1, count])]
-
-    assert np.concatenate(parts).tobytes() == whole.tobytes()
-
-
-@each_distribution
-def test_a_narrow_draw_is_the_rounded_binary32_draw(distribution: CutNormal) -> None:
-    wide = drawn(distribution, range(5000), DType.F32)
-
-    for dtype in (DType.F16, DType.BF16, DType.F8_E4M3, DType.F8_E5M2):
-        rounded = narrow(wide, dtype, np.empty(5000, dtype.storage))
-        assert drawn(distribution, range(5000), dtype).tobytes() == rounded.tobytes()
-
-
-@each_distribution
 def test_a_binary64_draw_refines_the_binary32_draw(distribution: CutNormal) -> None:
     """Fractions differ by less than 2^-32, so shares by half of that; and rounding moves a value by half a place."""
     coarse, fine = (values_of(distribution, dtype) for dtype in (DType.F32, DType.F64))
@@ -234,22 +159,3 @@ def test_the_mirrored_distribution_has_the_mirrored_promises() -> None:
 
     assert (mirrored.mean, mirrored.std) == (-distribution.mean, distribution.std)
     assert mirrored.support(DType.F32) == tuple(-end for end in reversed(distribution.support(DType.F32)))
-
-
-GOLDEN: Final = {
-    DType.F64: "c761ad2a9d3c3ac1bd4ce272172a46b501a7a8a4b1ca24af892356fd0a7f2690",
-    DType.F32: "7b7021a052daa8d0def9dd822e061f0339c91f102f04824977a0bb1fd50a2cc8",
-    DType.F16: "92a309077a7b4fdf7d9072ab06891714e6c09644ccbc3e144825d94a4370775f",
-    DType.BF16: "370e0227f0ceb0dd29720b30210a924ebc45024762b4025102a67c24577a520d",
-    DType.F8_E4M3: "557d48723b12fb0e1e9a2c93c5dd5d963b94e369c68969827b856b8da960bfee",
-    DType.F8_E5M2: "a7633acbd4f88fa0c1ad402bcaeea8ff287038433eff8ce87fcf8eb967e35e67",
-}
-
-
-@each_dtype
-def test_draws_have_the_bytes_that_they_always_had(dtype: DType) -> None:
-    digest = sha256()
-    for distribution in DISTRIBUTIONS:
-        digest.update(drawn(distribution, range(1000, 1000 + COUNT), dtype).tobytes())
-
-    assert digest.hexdigest() == GOLDEN[dtype]

@@ -27,7 +27,6 @@ from service.limits import Limits
 from service.plan import make_outline, make_plan
 from service.plan.resolve import distribution_of
 from service.schema.parsing import read_spec
-from service.stream.dtypes import DType, widen
 from tests.formats.files import (
     MIXED,
     OPTIONS,
@@ -46,7 +45,6 @@ from tests.schema.drawable import specifications
 
 each_option = pytest.mark.parametrize("statistics", OPTIONS)
 each_framework = pytest.mark.parametrize("framework", ["torch", "keras"])
-NATIVE: Final = (DType.F64, DType.F32, DType.F16)
 
 FILES: Final = {
     (option, framework): mixed_file(option, framework=framework)
@@ -89,19 +87,6 @@ def test_files_of_every_make_are_the_reference_writers(layers: tuple[Layer, ...]
     assert whole(file) == written_by_the_reference(file)
 
 
-def test_the_reference_reader_reads_every_tensor_it_has_a_type_for() -> None:
-    native = [layer for layer in MIXED if layer.get("dtype", "F32") in NATIVE]
-    plan = planned(*native)
-
-    loaded = safetensors.numpy.load(whole(file_of(plan)))
-
-    assert set(loaded) == {each.name for each in plan.tensors}
-    for each in plan.tensors:
-        assert loaded[each.name].shape == each.shape
-        assert loaded[each.name].dtype == each.parameter.dtype.storage
-        assert loaded[each.name].tobytes() == stored(each).tobytes()
-
-
 @each_framework
 def test_the_reference_reader_finds_names_dtypes_and_shapes_of_all(framework: str) -> None:
     file = FILES["expected", framework]
@@ -127,12 +112,6 @@ def test_the_length_is_known_and_the_data_begins_at_a_multiple_of_8(
     assert raw[: len(file.header)] == file.header
 
 
-def test_tensors_lie_where_their_segments_say() -> None:
-    for segment in FILE.segments:
-        data = WHOLE[len(FILE.header) + segment.start : len(FILE.header) + segment.stop]
-        assert data == stored(segment.tensor).tobytes()
-
-
 def test_a_tensor_of_no_elements_is_refused_or_readable_however_large_its_other_dimensions() -> None:
     huge = 2**31 - 1
     for shape in ((0, huge, huge), (huge, huge, huge, 0), (huge,) * 7 + (0,)):
@@ -145,7 +124,7 @@ def test_a_tensor_of_no_elements_is_refused_or_readable_however_large_its_other_
 # Ranges.
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_byte_range_is_that_slice_of_the_whole(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(WHOLE)) | st.integers(len(FILE.header) - 9, len(FILE.header) + 9))
@@ -154,19 +133,10 @@ def test_any_byte_range_is_that_slice_of_the_whole(data: st.DataObject) -> None:
     assert bytes(FILE.read(start, stop)) == WHOLE[start:stop]
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, len(WHOLE)), max_size=20))
-def test_any_partition_of_the_file_is_the_file(cuts: list[int]) -> None:
-    parts = [FILE.read(start, stop) for start, stop in pairwise([0, *sorted(cuts), len(WHOLE)])]
-
-    assert b"".join(parts) == WHOLE
-
-
-@each_option
-@each_framework
-def test_the_file_read_seven_bytes_at_a_time_is_the_file(statistics: StatisticsOption, framework: str) -> None:
-    file, raw = FILES[statistics, framework], BYTES[statistics, framework]
-    first = len(file.header) - 20
+@pytest.mark.parametrize("layers", [MIXED, STRUCTURED], ids=["mixed", "structured"])
+def test_the_file_read_seven_bytes_at_a_time_is_the_file(layers: tuple[Layer, ...]) -> None:
+    file = file_of(planned(*layers, framework="keras"))
+    raw, first = whole(file), len(file.header) - 20
 
     parts = [file.read(start, min(start + 7, len(raw))) for start in range(first, len(raw), 7)]
 
@@ -186,6 +156,22 @@ def test_spans_cover_a_range_and_their_cuts_do_not_depend_on_it(data: st.DataObj
     ends = [start, *(cut for cut in cuts if start < cut < stop), stop]
     assert spans == (list(pairwise(ends)) if start < stop else [])
     assert all(last - first <= max(CHUNK_BYTES, len(file.header)) for first, last in spans)
+
+
+def test_the_parts_of_a_range_are_the_elements_that_it_touches() -> None:
+    data = len(FILE.header)
+    everything = [(part.tensor.name, part.elements) for part in FILE.parts(data, FILE.length)]
+
+    assert list(FILE.parts(0, data)) == []
+    assert everything == [
+        (segment.tensor.name, range(segment.tensor.elements))
+        for segment in FILE.segments
+        if segment.start < segment.stop
+    ]
+    [segment] = [each for each in FILE.segments if each.tensor.name == "fc.kernel"]
+    size = segment.tensor.parameter.dtype.itemsize
+    [part] = FILE.parts(data + segment.start + 2 * size - 1, data + segment.start + 3 * size + 1)
+    assert part == (segment.tensor, range(1, 4), size + 2)
 
 
 def test_spans_of_a_file_larger_than_memory_come_one_by_one() -> None:
@@ -355,26 +341,12 @@ def test_the_metadata_says_how_a_tensor_lies_in_the_canonical_one() -> None:
 
 @each_option
 @each_framework
-def test_a_file_of_structured_distributions_is_the_reference_writers_and_any_range_of_it_is_its_own(
+def test_a_file_of_structured_distributions_is_the_reference_writers(
     statistics: StatisticsOption, framework: str
 ) -> None:
     file = file_of(planned(*STRUCTURED, framework=framework), statistics)
-    raw = whole(file)
 
-    assert raw == written_by_the_reference(file)
-    for start in range(0, len(raw), 997):
-        for length in (1, 7, 500):
-            assert bytes(file.read(start, min(start + length, len(raw)))) == raw[start : start + length]
-
-
-@each_framework
-def test_a_file_of_structured_distributions_has_its_length_and_etag_before_it_is_measured(framework: str) -> None:
-    plan = planned(*STRUCTURED, framework=framework)
-    before = SafetensorsFile(plan, "measured")
-
-    after = before.with_measured(measured(plan))
-
-    assert (after.length, after.etag) == (before.length, before.etag)
+    assert whole(file) == written_by_the_reference(file)
 
 
 def test_without_statistics_there_are_none() -> None:
@@ -540,12 +512,6 @@ def test_the_etag_changes_with_a_structured_distribution(initializer: Any, other
     assert len(etags) == 4
 
 
-def test_the_etag_is_64_hexadecimal_digits_and_the_same_in_every_run() -> None:
-    assert etag() == etag()
-    assert len(etag()) == 64
-    assert int(etag(), 16) > 0
-
-
 # The limit of the header.
 
 
@@ -580,7 +546,7 @@ def test_a_raised_limit_holds_for_the_measured_file_and_its_etag(monkeypatch: py
 
 
 @pytest.mark.parametrize("name", ["n" * 1000, '"\\' * 500], ids=["plain", "escaped"])
-@pytest.mark.parametrize("times", [450, 900, 5000])
+@pytest.mark.parametrize("times", [450, 5000])
 def test_a_header_that_is_too_long_is_refused_in_memory_of_its_limits_order(name: str, times: int) -> None:
     limits = Limits(header_bytes=1_000_000)
 
@@ -595,15 +561,6 @@ def test_a_header_that_is_too_long_is_refused_in_memory_of_its_limits_order(name
     assert peak < 16 * limits.header_bytes  # escaped twice, the names alone come to 30 MB
 
 
-def test_widened_values_of_the_file_are_those_of_the_tensors() -> None:
-    for segment in FILE.segments:
-        dtype = segment.tensor.parameter.dtype
-        raw = FILE.read(len(FILE.header) + segment.start, len(FILE.header) + segment.stop)
-        np.testing.assert_array_equal(
-            widen(np.frombuffer(raw, dtype.storage), dtype), values(segment.tensor).reshape(-1)
-        )
-
-
 def strict(text: str) -> Any:
     """JSON by RFC 8259, which has no NaN and no infinities."""
 
@@ -613,7 +570,7 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(specifications())
 def test_metadata_is_json_whatever_was_measured(spec: dict[str, Any]) -> None:
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -14,16 +15,19 @@ from tests.golden.tables import Answer, Differs, Question, Table
 from tests.golden.tensors import TENSORS
 
 TABLES: Final = (FILES, TENSORS)
-ROWS: Final = [
-    pytest.param(table, *row, id=f"{table.path.name}:{line}")
+
+GROUPS: Final = [
+    pytest.param(table, [*rows], id=f"{table.path.stem}-{number}")
     for table in TABLES
-    for line, row in enumerate(table.rows(), 1)
+    for number, (_, rows) in enumerate(groupby(table.rows(), lambda row: row[0]["spec"]), 1)
 ]
+"""The rows of each specification, which is planned and drawn once for all of them."""
 
 
-@pytest.mark.parametrize(("table", "question", "answer"), ROWS)
-def test_what_was_drawn_once_is_drawn_for_ever(table: Table, question: Question, answer: Answer) -> None:
-    assert table.answer(question) == answer
+@pytest.mark.parametrize(("table", "rows"), GROUPS)
+def test_what_was_drawn_once_is_drawn_for_ever(table: Table, rows: list[tuple[Question, Answer]]) -> None:
+    for question, answer in rows:
+        assert table.answer(question) == answer
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.path.stem)

@@ -64,19 +64,6 @@ DIGITS: Final[dict[Nonlinearity, str]] = {
 # What 1 / sqrt(E[f(z)^2]) is where torch answers something else.
 CONVENTIONS: Final[dict[Nonlinearity, float]] = {"tanh": 1.592537, "sigmoid": 1.846229, "selu": 1.0}
 
-# To the six digits that are published.
-PUBLISHED: Final[dict[Nonlinearity, float]] = {
-    "gelu": 1.533530,
-    "gelu_tanh": 1.533581,
-    "silu": 1.676532,
-    "elu": 1.245198,
-    "mish": 1.486848,
-    "softsign": 2.337533,
-    "softplus": 1.041867,
-    "hardswish": 1.736657,
-    "relu_squared": 0.816497,
-}
-
 
 def identity(z: float) -> float:
     return z
@@ -200,11 +187,6 @@ def test_a_gain_keeps_the_second_moment(nonlinearity: Nonlinearity) -> None:
 def test_three_gains_of_torch_are_conventions(nonlinearity: Nonlinearity, gain: float) -> None:
     assert by_quadrature(FUNCTIONS[nonlinearity]) == pytest.approx(gain, abs=5e-7)
     assert abs(gain_of(nonlinearity) - gain) > 0.07
-
-
-@pytest.mark.parametrize(("nonlinearity", "gain"), PUBLISHED.items())
-def test_a_gain_is_the_published_one(nonlinearity: Nonlinearity, gain: float) -> None:
-    assert gain_of(nonlinearity) == pytest.approx(gain, abs=5e-7)
 
 
 @each

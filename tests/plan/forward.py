@@ -128,10 +128,7 @@ def torch_lstm_cell(x: Array, state: Array, w: Weights, suffix: str) -> Array:
 
 def torch_gru_cell(x: Array, state: Array, w: Weights, suffix: str) -> Array:
     """r, z = sigmoid(...); n = tanh(W_in x + b_in + r * (W_hn h + b_hn)); h' = (1 - z) * n + z * h."""
-    (r, z, n), (r_of_state, z_of_state, n_of_state) = (
-        _gates("ih", x, w, suffix, 3),
-        _gates("hh", state, w, suffix, 3),
-    )
+    (r, z, n), (r_of_state, z_of_state, n_of_state) = (_gates("ih", x, w, suffix, 3), _gates("hh", state, w, suffix, 3))
     r, z = sigmoid(r + r_of_state), sigmoid(z + z_of_state)
     return np.asarray((1 - z) * np.tanh(n + r * n_of_state) + z * state)
 

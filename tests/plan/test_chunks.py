@@ -70,11 +70,10 @@ def test_the_tensors_are_of_all_kinds() -> None:
 
 
 @each_row
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
-def test_tensors_are_drawn_in_chunks_of_any_size(row: Row, size: int) -> None:
+def test_tensors_are_drawn_in_small_chunks(row: Row) -> None:
     for _, plan, whole in drawn_of(row):
-        total = min(whole.size, 40 * size)
-        chunks = [stored(plan, first, min(size, total - first)) for first in range(0, total, size)]
+        total = min(whole.size, 280)
+        chunks = [stored(plan, first, min(7, total - first)) for first in range(0, total, 7)]
 
         assert np.concatenate(chunks).tobytes() == whole[:total].tobytes(), plan.name
 

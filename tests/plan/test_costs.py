@@ -38,14 +38,14 @@ REFUSED: Final[dict[str, Callable[[], bytes]]] = {
     "too many numbers": lambda: listed(b"5", 2 * MEBIBYTE),
     "strings for dimensions": lambda: BEGIN + b'{"type":"tensor","shape":[' + b'"",' * 1_390_000 + b"1]}]}",
 }
-A_QUARTER: Final[dict[str, Callable[[], bytes]]] = {
-    "different layers": lambda: listed(b'{"type":"linear","name":"#","in_features":1#,"out_features":2}', 6_500),
-    "a long repeat": lambda: spec(repeat("h", 12_500, linear("fc", 2, 2))),
+A_PART: Final[dict[str, Callable[[], bytes]]] = {
+    "different layers": lambda: listed(b'{"type":"linear","name":"#","in_features":1#,"out_features":2}', 1_300),
+    "a long repeat": lambda: spec(repeat("h", 2_500, linear("fc", 2, 2))),
     "names of wide characters": lambda: spec(
-        repeat("n" * 990 + "\U0001f600", 2_800, tensor("w", (1,))), framework="keras"
+        repeat("n" * 990 + "\U0001f600", 560, tensor("w", (1,))), framework="keras"
     ),
 }
-"""A quarter of what values, tensors and bytes of a header there may be."""
+"""A twentieth of what values, tensors and bytes of a header there may be."""
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
@@ -61,7 +61,7 @@ def test_what_is_refused_takes_little_memory(make: Callable[[], bytes]) -> None:
     assert len(refusal.value.faults) <= MOST_FAULTS + 1
 
 
-@pytest.mark.parametrize("make", A_QUARTER.values(), ids=A_QUARTER)
+@pytest.mark.parametrize("make", A_PART.values(), ids=A_PART)
 def test_what_is_planned_takes_little_memory(make: Callable[[], bytes]) -> None:
     raw = make()
     tracemalloc.start()
@@ -69,7 +69,7 @@ def test_what_is_planned_takes_little_memory(make: Callable[[], bytes]) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert peak < MOST_MEMORY / 4
+    assert peak < MOST_MEMORY / 20
 
 
 @pytest.fixture(name="found")

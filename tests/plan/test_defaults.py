@@ -42,10 +42,7 @@ def norm(kind: str, **more: Any) -> Layer:
 
 
 CASES: Final = (
-    Case(
-        linear("x", 5, 7),
-        {"weight": (symmetric(5**-0.5), xavier(5, 7)), "bias": (symmetric(5**-0.5), ZEROS)},
-    ),
+    Case(linear("x", 5, 7), {"weight": (symmetric(5**-0.5), xavier(5, 7)), "bias": (symmetric(5**-0.5), ZEROS)}),
     Case(
         convolution("conv2d", "x", 3, groups=3),
         {"weight": (symmetric(18**-0.5), xavier(18, 81)), "bias": (symmetric(18**-0.5), ZEROS)},
@@ -114,12 +111,7 @@ CASES: Final = (
     Case(norm("instance_norm", num_features=6), {"weight": (ONES, ONES), "bias": (ZEROS, ZEROS)}),
     Case(
         norm("batch_norm", num_features=6),
-        {
-            "weight": (ONES, ONES),
-            "bias": (ZEROS, ZEROS),
-            "running_mean": (ZEROS, ZEROS),
-            "running_var": (ONES, ONES),
-        },
+        {"weight": (ONES, ONES), "bias": (ZEROS, ZEROS), "running_mean": (ZEROS, ZEROS), "running_var": (ONES, ONES)},
     ),
 )
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -256,10 +248,7 @@ def test_a_default_of_the_model_is_for_all_that_the_layer_says_nothing_of(row: R
             convolution("separable_conv", "x", 3, initializer="normal"),
             {"depthwise.weight": "normal", "pointwise.weight": "normal"},
         ),
-        (
-            convolution("separable_conv", "x", 3, pointwise_initializer="normal"),
-            {"pointwise.weight": "normal"},
-        ),
+        (convolution("separable_conv", "x", 3, pointwise_initializer="normal"), {"pointwise.weight": "normal"}),
         (attention("x", initializer="normal"), {"in_proj_weight": "normal", "out_proj.weight": "normal"}),
         (attention("x", out_initializer="normal"), {"out_proj.weight": "normal"}),
         (attention("x", bias_initializer="ones"), {"in_proj_bias": "ones", "out_proj.bias": "ones"}),

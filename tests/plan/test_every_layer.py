@@ -45,19 +45,47 @@ class Row(NamedTuple):
         return f"{self.layer['type']} {self.layer['name']}"
 
 
+def row(layer: Layer, *tensors: Expected, in_keras: tuple[str, ...] = ()) -> Row:
+    """A layer and its tensors, each by what stands in its name after the layer's."""
+
+    def named(rest: str) -> str:
+        return f"{layer['name']}.{rest}".removesuffix(".")
+
+    full = (
+        each._replace(
+            name=named(each.name), keras=tuple(keras._replace(name=named(keras.name)) for keras in each.keras)
+        )
+        for each in tensors
+    )
+    return Row(layer, tuple(full), tuple(map(named, in_keras)))
+
+
 def same(
-    name: str, shape: Shape, keras_name: str = "", fans: Fans | None = None, initializer: str = "zeros"
+    name: str, shape: Shape, fans: Fans | None = None, initializer: str = "zeros", keras: str | None = None
 ) -> Expected:
     """A tensor that is the same in both."""
-    return Expected(name, shape, (Keras(keras_name or name, shape, tuple(range(len(shape)))),), fans, initializer)
+    in_keras = Keras(name if keras is None else keras, shape, tuple(range(len(shape))))
+    return Expected(name, shape, (in_keras,), fans, initializer)
 
 
 def moved(
-    name: str, shape: Shape, keras: tuple[str, Shape], fans: Fans, initializer: str = "xavier_uniform"
+    name: str, shape: Shape, axes: Shape, fans: Fans, *, initializer: str = "xavier_uniform", keras: str = ""
 ) -> Expected:
-    """A tensor whose axes have another order in Keras, which is given by axes of torch."""
-    keras_name, axes = keras
-    return Expected(name, shape, (Keras(keras_name, tuple(shape[axis] for axis in axes), axes),), fans, initializer)
+    """A weight whose axes have another order in Keras, which is given by axes of torch."""
+    in_keras = Keras(keras or name.replace("weight", "kernel"), tuple(shape[axis] for axis in axes), axes)
+    return Expected(name, shape, (in_keras,), fans, initializer)
+
+
+def parts(
+    name: str, shape: Shape, fans: Fans | None, *keras: tuple[str, Shape], initializer: str = "xavier_uniform"
+) -> Expected:
+    """A tensor that lies otherwise in Keras, or in parts."""
+    usual = initializer if fans or initializer != "xavier_uniform" else "zeros"
+    return Expected(name, shape, tuple(Keras(*each) for each in keras), fans, usual)
+
+
+def layer(kind: str, name: str, **fields: Any) -> Layer:
+    return {"type": kind, "name": name} | fields
 
 
 def convolution(kind: str, name: str, kernel_size: Any, **more: Any) -> Layer:
@@ -77,439 +105,291 @@ def attention(name: str, **more: Any) -> Layer:
     return {"type": "multihead_attention", "name": name, "embed_dim": 12, "num_heads": 3} | more
 
 
-def cell(name: str, path: str, gates: int, inputs: int, suffix: str = "_l0") -> tuple[Expected, Expected]:
+def cell(gates: int, path: str = "", inputs: int = 5, suffix: str = "_l0", name: str = "") -> tuple[Expected, Expected]:
     """Both weights of a cell of 7 units."""
+    rows = gates * 7
     return (
-        Expected(
-            f"{name}.weight_ih{suffix}",
-            (gates * 7, inputs),
-            (Keras(f"{path}.kernel", (inputs, gates * 7)),),
-            Fans(inputs, 7),
-            XAVIER,
-        ),
-        Expected(
-            f"{name}.weight_hh{suffix}",
-            (gates * 7, 7),
-            (Keras(f"{path}.recurrent_kernel", (7, gates * 7)),),
-            Fans(7, 7),
-            XAVIER,
-        ),
+        parts(f"{name}weight_ih{suffix}", (rows, inputs), Fans(inputs, 7), (f"{path}kernel", (inputs, rows))),
+        parts(f"{name}weight_hh{suffix}", (rows, 7), Fans(7, 7), (f"{path}recurrent_kernel", (7, rows))),
     )
 
 
 def biases(
-    name: str, keras: Keras, length: int, suffix: str = "_l0", initializer: str = "zeros"
+    length: int, in_keras: Shape, path: str = "", suffix: str = "_l0", *, initializer: str = "zeros", name: str = ""
 ) -> tuple[Expected, Expected]:
     """Both biases of a cell of torch; Keras has one tensor."""
     return (
-        Expected(f"{name}.bias_ih{suffix}", (length,), (keras,), None, initializer),
-        Expected(f"{name}.bias_hh{suffix}", (length,), (), None, initializer),
+        Expected(f"{name}bias_ih{suffix}", (length,), (Keras(f"{path}bias", in_keras),), None, initializer),
+        Expected(f"{name}bias_hh{suffix}", (length,), (), None, initializer),
     )
 
 
-def with_biases(name: str) -> tuple[str, ...]:
-    """The order of Keras' attention: every kernel is followed by its bias."""
-    parts = ("query", "key", "value", "attention_output")
-    return tuple(f"{name}.{part}.{last}" for part in parts for last in ("kernel", "bias"))
+def projections(last: str, shape: Shape) -> tuple[tuple[str, Shape], ...]:
+    return tuple((f"{each}.{last}", shape) for each in ("query", "key", "value"))
 
 
-def projections(name: str, last: str, shape: Shape) -> tuple[Keras, ...]:
-    return tuple(Keras(f"{name}.{each}.{last}", shape) for each in ("query", "key", "value"))
-
-
+WITH_BIASES: Final = tuple(
+    f"{part}.{last}" for part in ("query", "key", "value", "attention_output") for last in ("kernel", "bias")
+)
+"""The order of Keras' attention: every kernel is followed by its bias."""
 XAVIER: Final = "xavier_uniform"
 ROWS: Final = (
-    Row(
-        linear("fc", 5, 7),
-        (
-            moved("fc.weight", (7, 5), ("fc.kernel", (1, 0)), Fans(5, 7)),
-            same("fc.bias", (7,)),
-        ),
-    ),
-    Row(linear("head", 3, 1, bias=False), (moved("head.weight", (1, 3), ("head.kernel", (1, 0)), Fans(3, 1)),)),
-    Row(
+    row(linear("fc", 5, 7), moved("weight", (7, 5), (1, 0), Fans(5, 7)), same("bias", (7,))),
+    row(linear("head", 3, 1, bias=False), moved("weight", (1, 3), (1, 0), Fans(3, 1))),
+    row(
         linear("c_attn", 5, 9, layout="in_out", bias_initializer="normal"),
-        (
-            same("c_attn.weight", (5, 9), "c_attn.kernel", Fans(5, 9), XAVIER),
-            same("c_attn.bias", (9,), initializer="normal"),
-        ),
+        same("weight", (5, 9), Fans(5, 9), initializer="xavier_uniform", keras="kernel"),
+        same("bias", (9,), initializer="normal"),
     ),
-    Row(
-        {"type": "dense", "name": "dense", "in_features": 2, "out_features": 3, "bias": False},
-        (moved("dense.weight", (3, 2), ("dense.kernel", (1, 0)), Fans(2, 3)),),
+    row(
+        layer("dense", "dense", in_features=2, out_features=3, bias=False), moved("weight", (3, 2), (1, 0), Fans(2, 3))
     ),
-    Row(
-        {"type": "bilinear", "name": "bi", "in1_features": 3, "in2_features": 4, "out_features": 5},
-        (
-            moved("bi.weight", (5, 3, 4), ("bi.kernel", (1, 2, 0)), Fans(12, 5)),
-            same("bi.bias", (5,)),
-        ),
+    row(
+        layer("bilinear", "bi", in1_features=3, in2_features=4, out_features=5),
+        moved("weight", (5, 3, 4), (1, 2, 0), Fans(12, 5)),
+        same("bias", (5,)),
     ),
-    Row(
-        {"type": "bilinear", "name": "bi.one", "in1_features": 7, "in2_features": 1, "out_features": 2, "bias": False},
-        (moved("bi.one.weight", (2, 7, 1), ("bi.one.kernel", (1, 2, 0)), Fans(7, 2)),),
+    row(
+        layer("bilinear", "bi.one", in1_features=7, in2_features=1, out_features=2, bias=False),
+        moved("weight", (2, 7, 1), (1, 2, 0), Fans(7, 2)),
     ),
-    Row(
-        convolution("conv1d", "c1", 5),
-        (
-            moved("c1.weight", (9, 6, 5), ("c1.kernel", (2, 1, 0)), Fans(30, 45)),
-            same("c1.bias", (9,)),
-        ),
-    ),
-    Row(
+    row(convolution("conv1d", "c1", 5), moved("weight", (9, 6, 5), (2, 1, 0), Fans(30, 45)), same("bias", (9,))),
+    row(
         convolution("conv1d", "c1.grouped", [3], groups=3, bias=False),
-        (moved("c1.grouped.weight", (9, 2, 3), ("c1.grouped.kernel", (2, 1, 0)), Fans(6, 9)),),
+        moved("weight", (9, 2, 3), (2, 1, 0), Fans(6, 9)),
     ),
-    Row(
+    row(
         convolution("conv2d", "c2", [3, 5], bias_initializer={"type": "constant", "value": 0.5}),
-        (
-            moved("c2.weight", (9, 6, 3, 5), ("c2.kernel", (2, 3, 1, 0)), Fans(90, 135)),
-            same("c2.bias", (9,), initializer="constant"),
-        ),
+        moved("weight", (9, 6, 3, 5), (2, 3, 1, 0), Fans(90, 135)),
+        same("bias", (9,), initializer="constant"),
     ),
-    Row(
+    row(
         convolution("conv2d", "c2.grouped", 3, groups=3, bias=False),
-        (moved("c2.grouped.weight", (9, 2, 3, 3), ("c2.grouped.kernel", (2, 3, 1, 0)), Fans(18, 27)),),
+        moved("weight", (9, 2, 3, 3), (2, 3, 1, 0), Fans(18, 27)),
     ),
-    Row(
+    row(
         convolution("conv2d", "c2.each", 3, groups=6, out_channels=6, bias=False),
-        (moved("c2.each.weight", (6, 1, 3, 3), ("c2.each.kernel", (2, 3, 1, 0)), Fans(9, 9)),),
+        moved("weight", (6, 1, 3, 3), (2, 3, 1, 0), Fans(9, 9)),
     ),
-    Row(
+    row(
         convolution("conv3d", "c3", [1, 2, 3], groups=3, initializer="kaiming_normal"),
-        (
-            moved("c3.weight", (9, 2, 1, 2, 3), ("c3.kernel", (2, 3, 4, 1, 0)), Fans(12, 18), "kaiming_normal"),
-            same("c3.bias", (9,)),
-        ),
+        moved("weight", (9, 2, 1, 2, 3), (2, 3, 4, 1, 0), Fans(12, 18), initializer="kaiming_normal"),
+        same("bias", (9,)),
     ),
-    Row(
+    row(
         convolution("conv_transpose1d", "t1", 5),
-        (
-            moved("t1.weight", (6, 9, 5), ("t1.kernel", (2, 1, 0)), Fans(30, 45)),
-            same("t1.bias", (9,)),
-        ),
+        moved("weight", (6, 9, 5), (2, 1, 0), Fans(30, 45)),
+        same("bias", (9,)),
     ),
-    Row(
+    row(
         convolution("conv_transpose2d", "t2", [3, 5], groups=3, bias=False),
-        (moved("t2.weight", (6, 3, 3, 5), ("t2.kernel", (2, 3, 1, 0)), Fans(30, 45)),),
+        moved("weight", (6, 3, 3, 5), (2, 3, 1, 0), Fans(30, 45)),
     ),
-    Row(
+    row(
         convolution("conv_transpose2d", "t2.up", 4, out_channels=3, initializer="kaiming_uniform"),
-        (
-            moved("t2.up.weight", (6, 3, 4, 4), ("t2.up.kernel", (2, 3, 1, 0)), Fans(96, 48), "kaiming_uniform"),
-            same("t2.up.bias", (3,)),
-        ),
+        moved("weight", (6, 3, 4, 4), (2, 3, 1, 0), Fans(96, 48), initializer="kaiming_uniform"),
+        same("bias", (3,)),
     ),
-    Row(
+    row(
         convolution("conv_transpose3d", "t3", [1, 2, 3], groups=3),
-        (
-            moved("t3.weight", (6, 3, 1, 2, 3), ("t3.kernel", (2, 3, 4, 1, 0)), Fans(12, 18)),
-            same("t3.bias", (9,)),
-        ),
+        moved("weight", (6, 3, 1, 2, 3), (2, 3, 4, 1, 0), Fans(12, 18)),
+        same("bias", (9,)),
     ),
-    Row(
-        depthwise("d1", [5]),
-        (
-            moved("d1.weight", (6, 1, 5), ("d1.kernel", (2, 0, 1)), Fans(5, 5)),
-            same("d1.bias", (6,)),
-        ),
-    ),
-    Row(
+    row(depthwise("d1", [5]), moved("weight", (6, 1, 5), (2, 0, 1), Fans(5, 5)), same("bias", (6,))),
+    row(
         depthwise("d2", [3, 5], depth_multiplier=2, bias_initializer="normal"),
-        (
-            Expected("d2.weight", (12, 1, 3, 5), (Keras("d2.kernel", (3, 5, 6, 2)),), Fans(15, 30), XAVIER),
-            same("d2.bias", (12,), initializer="normal"),
-        ),
+        parts("weight", (12, 1, 3, 5), Fans(15, 30), ("kernel", (3, 5, 6, 2))),
+        same("bias", (12,), initializer="normal"),
     ),
-    Row(
-        depthwise("d2.short", 3, type="depthwise", bias=False),
-        (moved("d2.short.weight", (6, 1, 3, 3), ("d2.short.kernel", (2, 3, 0, 1)), Fans(9, 9)),),
+    row(
+        depthwise("d2.short", 3, type="depthwise", bias=False), moved("weight", (6, 1, 3, 3), (2, 3, 0, 1), Fans(9, 9))
     ),
-    Row(
+    row(
         depthwise("d3", [1, 2, 3], depth_multiplier=3, bias=False),
-        (Expected("d3.weight", (18, 1, 1, 2, 3), (Keras("d3.kernel", (1, 2, 3, 6, 3)),), Fans(6, 18), XAVIER),),
+        parts("weight", (18, 1, 1, 2, 3), Fans(6, 18), ("kernel", (1, 2, 3, 6, 3))),
     ),
-    Row(
+    row(
         convolution("separable_conv", "s1", [5]),
-        (
-            moved("s1.depthwise.weight", (6, 1, 5), ("s1.depthwise_kernel", (2, 0, 1)), Fans(5, 5)),
-            moved("s1.pointwise.weight", (9, 6, 1), ("s1.pointwise_kernel", (2, 1, 0)), Fans(6, 9)),
-            same("s1.pointwise.bias", (9,), "s1.bias"),
-        ),
+        moved("depthwise.weight", (6, 1, 5), (2, 0, 1), Fans(5, 5), keras="depthwise_kernel"),
+        moved("pointwise.weight", (9, 6, 1), (2, 1, 0), Fans(6, 9), keras="pointwise_kernel"),
+        same("pointwise.bias", (9,), keras="bias"),
     ),
-    Row(
+    row(
         convolution("separable_conv", "s2", 3, depth_multiplier=2, pointwise_initializer="lecun_normal", bias=False),
-        (
-            Expected(
-                "s2.depthwise.weight", (12, 1, 3, 3), (Keras("s2.depthwise_kernel", (3, 3, 6, 2)),), Fans(9, 18), XAVIER
-            ),
-            moved(
-                "s2.pointwise.weight", (9, 12, 1, 1), ("s2.pointwise_kernel", (2, 3, 1, 0)), Fans(12, 9), "lecun_normal"
-            ),
+        parts("depthwise.weight", (12, 1, 3, 3), Fans(9, 18), ("depthwise_kernel", (3, 3, 6, 2))),
+        moved(
+            "pointwise.weight",
+            (9, 12, 1, 1),
+            (2, 3, 1, 0),
+            Fans(12, 9),
+            initializer="lecun_normal",
+            keras="pointwise_kernel",
         ),
     ),
-    Row(
+    row(
         convolution("separable_conv", "s3", [1, 2, 3], initializer="lecun_uniform", bias_initializer="normal"),
-        (
-            moved(
-                "s3.depthwise.weight",
-                (6, 1, 1, 2, 3),
-                ("s3.depthwise_kernel", (2, 3, 4, 0, 1)),
-                Fans(6, 6),
-                "lecun_uniform",
-            ),
-            moved(
-                "s3.pointwise.weight",
-                (9, 6, 1, 1, 1),
-                ("s3.pointwise_kernel", (2, 3, 4, 1, 0)),
-                Fans(6, 9),
-                "lecun_uniform",
-            ),
-            same("s3.pointwise.bias", (9,), "s3.bias", initializer="normal"),
+        moved(
+            "depthwise.weight",
+            (6, 1, 1, 2, 3),
+            (2, 3, 4, 0, 1),
+            Fans(6, 6),
+            initializer="lecun_uniform",
+            keras="depthwise_kernel",
         ),
+        moved(
+            "pointwise.weight",
+            (9, 6, 1, 1, 1),
+            (2, 3, 4, 1, 0),
+            Fans(6, 9),
+            initializer="lecun_uniform",
+            keras="pointwise_kernel",
+        ),
+        same("pointwise.bias", (9,), initializer="normal", keras="bias"),
     ),
-    Row(recurrent("rnn", "rnn"), (*cell("rnn", "rnn", 1, 5), *biases("rnn", Keras("rnn.bias", (7,)), 7))),
-    Row(
-        recurrent("rnn", "rnn.deep", num_layers=2, bias=False),
-        (*cell("rnn.deep", "rnn.deep.0", 1, 5), *cell("rnn.deep", "rnn.deep.1", 1, 7, "_l1")),
-    ),
-    Row(
-        recurrent("lstm", "lstm", bias_initializer="normal"),
-        (*cell("lstm", "lstm", 4, 5), *biases("lstm", Keras("lstm.bias", (28,)), 28, initializer="normal")),
-    ),
-    Row(
-        recurrent("lstm", "lstm.forget", forget_bias=1),
-        (*cell("lstm.forget", "lstm.forget", 4, 5), *biases("lstm.forget", Keras("lstm.forget.bias", (28,)), 28)),
-    ),
-    Row(
+    row(recurrent("rnn", "rnn"), *cell(1), *biases(7, (7,))),
+    row(recurrent("rnn", "rnn.deep", num_layers=2, bias=False), *cell(1, "0."), *cell(1, "1.", 7, "_l1")),
+    row(recurrent("lstm", "lstm", bias_initializer="normal"), *cell(4), *biases(28, (28,), initializer="normal")),
+    row(recurrent("lstm", "lstm.forget", forget_bias=1), *cell(4), *biases(28, (28,))),
+    row(
         recurrent("lstm", "lstm.plain", bias=False, bidirectional=True),
-        (
-            *cell("lstm.plain", "lstm.plain.forward", 4, 5),
-            *cell("lstm.plain", "lstm.plain.backward", 4, 5, "_l0_reverse"),
-        ),
+        *cell(4, "forward."),
+        *cell(4, "backward.", suffix="_l0_reverse"),
     ),
-    Row(
+    row(
         recurrent("lstm", "lstm.deep", num_layers=2, bidirectional=True),
-        tuple(
+        *(
             expected
             for number, inputs in ((0, 5), (1, 14))
             for direction, suffix in (("forward", f"_l{number}"), ("backward", f"_l{number}_reverse"))
-            for path in (f"lstm.deep.{number}.{direction}",)
-            for expected in (
-                *cell("lstm.deep", path, 4, inputs, suffix),
-                *biases("lstm.deep", Keras(f"{path}.bias", (28,)), 28, suffix),
-            )
+            for path in (f"{number}.{direction}.",)
+            for expected in (*cell(4, path, inputs, suffix), *biases(28, (28,), path, suffix))
         ),
     ),
-    Row(
-        recurrent("gru", "gru", bias_initializer="normal"),
-        (*cell("gru", "gru", 3, 5), *biases("gru", Keras("gru.bias", (2, 21)), 21, initializer="normal")),
-    ),
-    Row(
+    row(recurrent("gru", "gru", bias_initializer="normal"), *cell(3), *biases(21, (2, 21), initializer="normal")),
+    row(
         recurrent("gru", "gru.deep", num_layers=3, bias=False),
-        (
-            *cell("gru.deep", "gru.deep.0", 3, 5),
-            *cell("gru.deep", "gru.deep.1", 3, 7, "_l1"),
-            *cell("gru.deep", "gru.deep.2", 3, 7, "_l2"),
-        ),
+        *cell(3, "0."),
+        *cell(3, "1.", 7, "_l1"),
+        *cell(3, "2.", 7, "_l2"),
     ),
-    Row(
+    row(
         attention("mha"),
-        (
-            Expected("mha.in_proj_weight", (36, 12), projections("mha", "kernel", (12, 3, 4)), Fans(12, 12), XAVIER),
-            Expected("mha.in_proj_bias", (36,), projections("mha", "bias", (3, 4))),
-            Expected(
-                "mha.out_proj.weight",
-                (12, 12),
-                (Keras("mha.attention_output.kernel", (3, 4, 12)),),
-                Fans(12, 12),
-                XAVIER,
-            ),
-            same("mha.out_proj.bias", (12,), "mha.attention_output.bias"),
-        ),
-        with_biases("mha"),
+        parts("in_proj_weight", (36, 12), Fans(12, 12), *projections("kernel", (12, 3, 4))),
+        parts("in_proj_bias", (36,), None, *projections("bias", (3, 4))),
+        parts("out_proj.weight", (12, 12), Fans(12, 12), ("attention_output.kernel", (3, 4, 12))),
+        same("out_proj.bias", (12,), keras="attention_output.bias"),
+        in_keras=WITH_BIASES,
     ),
-    Row(
+    row(
         attention("mha.plain", num_heads=12, bias=False, out_initializer="lecun_normal"),
-        (
-            Expected(
-                "mha.plain.in_proj_weight",
-                (36, 12),
-                projections("mha.plain", "kernel", (12, 12, 1)),
-                Fans(12, 12),
-                XAVIER,
-            ),
-            Expected(
-                "mha.plain.out_proj.weight",
-                (12, 12),
-                (Keras("mha.plain.attention_output.kernel", (12, 1, 12)),),
-                Fans(12, 12),
-                "lecun_normal",
-            ),
+        parts("in_proj_weight", (36, 12), Fans(12, 12), *projections("kernel", (12, 12, 1))),
+        parts(
+            "out_proj.weight",
+            (12, 12),
+            Fans(12, 12),
+            ("attention_output.kernel", (12, 1, 12)),
+            initializer="lecun_normal",
         ),
     ),
-    Row(
+    row(
         attention("mha.cross", kdim=5, vdim=7, bias_initializer="normal"),
-        (
-            Expected(
-                "mha.cross.q_proj_weight",
-                (12, 12),
-                (Keras("mha.cross.query.kernel", (12, 3, 4)),),
-                Fans(12, 12),
-                XAVIER,
-            ),
-            Expected(
-                "mha.cross.k_proj_weight", (12, 5), (Keras("mha.cross.key.kernel", (5, 3, 4)),), Fans(5, 12), XAVIER
-            ),
-            Expected(
-                "mha.cross.v_proj_weight", (12, 7), (Keras("mha.cross.value.kernel", (7, 3, 4)),), Fans(7, 12), XAVIER
-            ),
-            Expected("mha.cross.in_proj_bias", (36,), projections("mha.cross", "bias", (3, 4)), initializer="normal"),
-            Expected(
-                "mha.cross.out_proj.weight",
-                (12, 12),
-                (Keras("mha.cross.attention_output.kernel", (3, 4, 12)),),
-                Fans(12, 12),
-                XAVIER,
-            ),
-            same("mha.cross.out_proj.bias", (12,), "mha.cross.attention_output.bias", initializer="normal"),
-        ),
-        with_biases("mha.cross"),
+        parts("q_proj_weight", (12, 12), Fans(12, 12), ("query.kernel", (12, 3, 4))),
+        parts("k_proj_weight", (12, 5), Fans(5, 12), ("key.kernel", (5, 3, 4))),
+        parts("v_proj_weight", (12, 7), Fans(7, 12), ("value.kernel", (7, 3, 4))),
+        parts("in_proj_bias", (36,), None, *projections("bias", (3, 4)), initializer="normal"),
+        parts("out_proj.weight", (12, 12), Fans(12, 12), ("attention_output.kernel", (3, 4, 12))),
+        same("out_proj.bias", (12,), initializer="normal", keras="attention_output.bias"),
+        in_keras=WITH_BIASES,
     ),
-    Row(
+    row(
         attention("mha.apart", num_heads=2, kdim=12, fused=False, bias=False),
-        (
-            *(
-                Expected(
-                    f"mha.apart.{name[0]}_proj_weight",
-                    (12, 12),
-                    (Keras(f"mha.apart.{name}.kernel", (12, 2, 6)),),
-                    Fans(12, 12),
-                    XAVIER,
-                )
-                for name in ("query", "key", "value")
-            ),
-            Expected(
-                "mha.apart.out_proj.weight",
-                (12, 12),
-                (Keras("mha.apart.attention_output.kernel", (2, 6, 12)),),
-                Fans(12, 12),
-                XAVIER,
-            ),
-        ),
+        parts("q_proj_weight", (12, 12), Fans(12, 12), ("query.kernel", (12, 2, 6))),
+        parts("k_proj_weight", (12, 12), Fans(12, 12), ("key.kernel", (12, 2, 6))),
+        parts("v_proj_weight", (12, 12), Fans(12, 12), ("value.kernel", (12, 2, 6))),
+        parts("out_proj.weight", (12, 12), Fans(12, 12), ("attention_output.kernel", (2, 6, 12))),
     ),
-    Row(
-        {"type": "embedding", "name": "wte", "num_embeddings": 11, "embedding_dim": 3},
-        (same("wte.weight", (11, 3), "wte.embeddings", Fans(11, 3), "normal"),),
+    row(
+        layer("embedding", "wte", num_embeddings=11, embedding_dim=3),
+        same("weight", (11, 3), Fans(11, 3), initializer="normal", keras="embeddings"),
     ),
-    Row(
-        {"type": "layer_norm", "name": "ln", "normalized_shape": 5},
-        (
-            same("ln.weight", (5,), "ln.gamma", initializer="ones"),
-            same("ln.bias", (5,), "ln.beta"),
-        ),
+    row(
+        layer("layer_norm", "ln", normalized_shape=5),
+        same("weight", (5,), initializer="ones", keras="gamma"),
+        same("bias", (5,), keras="beta"),
     ),
-    Row(
-        {"type": "layer_norm", "name": "ln.2d", "normalized_shape": [3, 5], "bias": False, "initializer": "uniform"},
-        (same("ln.2d.weight", (3, 5), "ln.2d.gamma", initializer="uniform"),),
+    row(
+        layer("layer_norm", "ln.2d", normalized_shape=[3, 5], bias=False, initializer="uniform"),
+        same("weight", (3, 5), initializer="uniform", keras="gamma"),
     ),
-    Row(
-        {"type": "rms_norm", "name": "rms", "normalized_shape": 5},
-        (same("rms.weight", (5,), "rms.scale", initializer="ones"),),
+    row(layer("rms_norm", "rms", normalized_shape=5), same("weight", (5,), initializer="ones", keras="scale")),
+    row(
+        layer("rms_norm", "rms.2d", normalized_shape=[3, 5], initializer="normal"),
+        same("weight", (3, 5), initializer="normal", keras="scale"),
     ),
-    Row(
-        {"type": "rms_norm", "name": "rms.2d", "normalized_shape": [3, 5], "initializer": "normal"},
-        (same("rms.2d.weight", (3, 5), "rms.2d.scale", initializer="normal"),),
+    row(
+        layer("group_norm", "gn", num_groups=2, num_channels=6, bias_initializer="normal"),
+        same("weight", (6,), initializer="ones", keras="gamma"),
+        same("bias", (6,), initializer="normal", keras="beta"),
     ),
-    Row(
-        {"type": "group_norm", "name": "gn", "num_groups": 2, "num_channels": 6, "bias_initializer": "normal"},
-        (
-            same("gn.weight", (6,), "gn.gamma", initializer="ones"),
-            same("gn.bias", (6,), "gn.beta", initializer="normal"),
-        ),
+    row(
+        layer("batch_norm", "bn", num_features=7, bias_initializer="truncated_normal"),
+        same("weight", (7,), initializer="ones", keras="gamma"),
+        same("bias", (7,), initializer="truncated_normal", keras="beta"),
+        same("running_mean", (7,), keras="moving_mean"),
+        same("running_var", (7,), initializer="ones", keras="moving_variance"),
     ),
-    Row(
-        {"type": "batch_norm", "name": "bn", "num_features": 7, "bias_initializer": "truncated_normal"},
-        (
-            same("bn.weight", (7,), "bn.gamma", initializer="ones"),
-            same("bn.bias", (7,), "bn.beta", initializer="truncated_normal"),
-            same("bn.running_mean", (7,), "bn.moving_mean"),
-            same("bn.running_var", (7,), "bn.moving_variance", initializer="ones"),
-        ),
+    row(
+        layer("batch_norm", "bn.plain", num_features=7, affine=False),
+        same("running_mean", (7,), keras="moving_mean"),
+        same("running_var", (7,), initializer="ones", keras="moving_variance"),
     ),
-    Row(
-        {"type": "batch_norm", "name": "bn.plain", "num_features": 7, "affine": False},
-        (
-            same("bn.plain.running_mean", (7,), "bn.plain.moving_mean"),
-            same("bn.plain.running_var", (7,), "bn.plain.moving_variance", initializer="ones"),
-        ),
+    row(
+        layer("batch_norm", "bn.untracked", num_features=7, track_running_stats=False),
+        same("weight", (7,), initializer="ones", keras="gamma"),
+        same("bias", (7,), keras="beta"),
     ),
-    Row(
-        {"type": "batch_norm", "name": "bn.untracked", "num_features": 7, "track_running_stats": False},
-        (
-            same("bn.untracked.weight", (7,), "bn.untracked.gamma", initializer="ones"),
-            same("bn.untracked.bias", (7,), "bn.untracked.beta"),
-        ),
+    row(
+        layer("instance_norm", "in", num_features=7, initializer="uniform"),
+        same("weight", (7,), initializer="uniform", keras="gamma"),
+        same("bias", (7,), keras="beta"),
     ),
-    Row(
-        {"type": "instance_norm", "name": "in", "num_features": 7, "initializer": "uniform"},
-        (
-            same("in.weight", (7,), "in.gamma", initializer="uniform"),
-            same("in.bias", (7,), "in.beta"),
-        ),
+    row(
+        layer("instance_norm", "in.tracked", num_features=7, affine=False, track_running_stats=True),
+        same("running_mean", (7,), keras="moving_mean"),
+        same("running_var", (7,), initializer="ones", keras="moving_variance"),
     ),
-    Row(
-        {
-            "type": "instance_norm",
-            "name": "in.tracked",
-            "num_features": 7,
-            "affine": False,
-            "track_running_stats": True,
-        },
-        (
-            same("in.tracked.running_mean", (7,), "in.tracked.moving_mean"),
-            same("in.tracked.running_var", (7,), "in.tracked.moving_variance", initializer="ones"),
-        ),
+    row(layer("tensor", "bare", shape=[3, 5, 7]), same("", (3, 5, 7), Fans(35, 21), initializer="xavier_uniform")),
+    row(
+        layer("tensor", "bare.in_out", shape=[3, 5, 7], layout="in_out"),
+        same("", (3, 5, 7), Fans(15, 21), initializer="xavier_uniform"),
     ),
-    Row(
-        {"type": "tensor", "name": "bare", "shape": [3, 5, 7]},
-        (same("bare", (3, 5, 7), fans=Fans(35, 21), initializer=XAVIER),),
+    row(
+        layer("tensor", "axes", shape=[2, 3, 5, 7], in_axes=[-1], out_axes=[1], batch_axes=[0]),
+        same("", (2, 3, 5, 7), Fans(35, 15), initializer="xavier_uniform"),
     ),
-    Row(
-        {"type": "tensor", "name": "bare.in_out", "shape": [3, 5, 7], "layout": "in_out"},
-        (same("bare.in_out", (3, 5, 7), fans=Fans(15, 21), initializer=XAVIER),),
-    ),
-    Row(
-        {"type": "tensor", "name": "axes", "shape": [2, 3, 5, 7], "in_axes": [-1], "out_axes": [1], "batch_axes": [0]},
-        (same("axes", (2, 3, 5, 7), fans=Fans(35, 15), initializer=XAVIER),),
-    ),
-    Row(tensor("scalar", (), "ones"), (same("scalar", (), initializer="ones"),)),
-    Row(
+    row(tensor("scalar", (), "ones"), same("", (), initializer="ones")),
+    row(
         group("encoder", linear("fc", 3, 5, bias=False), group("", tensor("scale", (2,)))),
-        (
-            moved("encoder.fc.weight", (5, 3), ("encoder.fc.kernel", (1, 0)), Fans(3, 5)),
-            same("encoder.scale", (2,), initializer="ones"),
-        ),
+        moved("fc.weight", (5, 3), (1, 0), Fans(3, 5)),
+        same("scale", (2,), initializer="ones"),
     ),
-    Row(
+    row(
         repeat("h", 2, linear("", 3, 5, bias=False), tensor("scale", (2,)), start=9),
-        (
-            moved("h.9.weight", (5, 3), ("h.9.kernel", (1, 0)), Fans(3, 5)),
-            same("h.9.scale", (2,), initializer="ones"),
-            moved("h.10.weight", (5, 3), ("h.10.kernel", (1, 0)), Fans(3, 5)),
-            same("h.10.scale", (2,), initializer="ones"),
-        ),
+        moved("9.weight", (5, 3), (1, 0), Fans(3, 5)),
+        same("9.scale", (2,), initializer="ones"),
+        moved("10.weight", (5, 3), (1, 0), Fans(3, 5)),
+        same("10.scale", (2,), initializer="ones"),
     ),
-    Row(
+    row(
         repeat("cells", 2, recurrent("gru", "", bidirectional=True)),
-        tuple(
+        *(
             expected
             for number in (0, 1)
             for direction, suffix in (("forward", "_l0"), ("backward", "_l0_reverse"))
-            for path in (f"cells.{number}.{direction}",)
+            for path in (f"{number}.{direction}.",)
             for expected in (
-                *cell(f"cells.{number}", path, 3, 5, suffix),
-                *biases(f"cells.{number}", Keras(f"{path}.bias", (2, 21)), 21, suffix),
+                *cell(3, path, suffix=suffix, name=f"{number}."),
+                *biases(21, (2, 21), path, suffix, name=f"{number}."),
             )
         ),
     ),

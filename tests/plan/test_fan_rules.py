@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import pytest
 
 from service.distributions.elementwise import Uniform
@@ -16,52 +14,13 @@ from service.initializers.fans import Fans
 from service.plan import TensorPlan
 from service.plan.parameter import RULES
 from tests.formats.files import read
-from tests.plan.planned import Array, Layer, group, linear, planned, repeat, tensor, values
+from tests.plan.planned import Layer, group, linear, planned, repeat, tensor
 from tests.plan.test_every_layer import ROWS, Row, attention, convolution, depthwise, recurrent
 
 Shape = tuple[int, ...]
 FRAMEWORKS: Final = ("torch", "keras")
 COUNTED: Final = [row for row in ROWS if "in_axes" not in row.layer]
 each_row = pytest.mark.parametrize("row", COUNTED, ids=str)
-
-
-def torch_rule(shape: Shape) -> Fans | None:
-    """`torch.nn.init._calculate_fan_in_and_fan_out`, which refuses tensors below rank 2."""
-    if len(shape) < 2:
-        return None
-    receptive_field = prod(shape[2:])
-    return Fans(shape[1] * receptive_field, shape[0] * receptive_field)
-
-
-def keras_rule(shape: Shape) -> Fans:
-    """`keras.initializers.compute_fans`."""
-    if len(shape) < 2:
-        return Fans(prod(shape), prod(shape))
-    receptive_field = prod(shape[:-2])
-    return Fans(shape[-2] * receptive_field, shape[-1] * receptive_field)
-
-
-def keras_rule_of(plan: TensorPlan) -> Fans:
-    """The same; but an EinsumDense tells its axes, so that the heads count for the outputs."""
-    if plan.name.endswith((".query.kernel", ".key.kernel", ".value.kernel")):
-        return Fans(plan.shape[0], plan.shape[1] * plan.shape[2])
-    if plan.name.endswith(".attention_output.kernel"):
-        return Fans(plan.shape[0] * plan.shape[1], plan.shape[2])
-    return keras_rule(plan.shape)
-
-
-@each_row
-def test_by_torch_every_tensor_of_torch_is_counted_by_its_shape(row: Row) -> None:
-    for plan in planned(row.layer, fans="torch").tensors:
-        assert plan.parameter.fans == torch_rule(plan.shape), plan.name
-        assert plan.parameter.rule == ("torch" if plan.parameter.fans else None)
-
-
-@each_row
-def test_by_keras_every_tensor_of_keras_is_counted_by_its_shape(row: Row) -> None:
-    for plan in planned(row.layer, fans="keras", framework="keras").tensors:
-        assert plan.parameter.fans == keras_rule_of(plan), plan.name
-        assert plan.parameter.rule == "keras"
 
 
 @each_row
@@ -254,49 +213,6 @@ def test_axes_move_nothing(framework: str) -> None:
 
     assert with_axes.shape == without.shape
     assert with_axes.parameter.rearrangement is None
-
-
-# A weight is as many matrices as there are independent maps.
-
-
-def matrices(layer: Layer, weight: Array) -> list[Array]:
-    """A weight of torch as matrices, with a row for each output; of a transposed convolution, for each input."""
-    kind = layer["type"]
-    parts = {"lstm": 4, "gru": 3, "multihead_attention": len(weight) // 12}
-    count = layer["in_channels"] if kind == "depthwise_conv" else layer.get("groups", parts.get(kind, 1))
-    return [part.reshape(len(part), -1) for part in np.split(weight, count)]
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        linear("x", 5, 7, bias=False),
-        convolution("conv2d", "x", [3, 2], groups=3, bias=False),
-        convolution("conv_transpose2d", "x", 2, bias=False),
-        convolution("conv_transpose1d", "x", 2, groups=3, bias=False),
-        depthwise("x", 2, depth_multiplier=3, bias=False),
-        {"type": "bilinear", "name": "x", "in1_features": 3, "in2_features": 2, "out_features": 7, "bias": False},
-        *(recurrent(kind, "x", bias=False) for kind in ("rnn", "lstm", "gru")),
-        attention("x", bias=False),
-        attention("x", kdim=5, vdim=17, bias=False),
-    ],
-    ids=lambda layer: " ".join(map(str, layer.values())),
-)
-def test_by_exact_fans_every_map_is_orthogonal_by_itself(layer: Layer) -> None:
-    for plan in planned(layer, initializer="orthogonal", dtype="F64").tensors:
-        for matrix in matrices(layer, values(plan)):
-            narrow = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-
-            np.testing.assert_allclose(narrow @ narrow.T, np.eye(len(narrow)), atol=1e-13)
-
-
-@pytest.mark.parametrize("rule", ["torch", "keras"])
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_by_the_rules_of_frameworks_all_gates_are_one_matrix(kind: str, rule: str) -> None:
-    for plan in planned(recurrent(kind, "x", bias=False), initializer="orthogonal", fans=rule, dtype="F64").tensors:
-        gates = values(plan)
-
-        np.testing.assert_allclose(gates.T @ gates, np.eye(gates.shape[1]), atol=1e-13)
 
 
 # Defaults of frameworks have the fans of their frameworks.

@@ -1,159 +1,318 @@
-"""Limits: each is checked in plain integers, before a repeat is expanded, whatever the numbers are."""
+"""Limits: each is checked in plain integers, before anything is expanded or drawn, whatever the numbers are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+from unittest.mock import ANY
 
 import pytest
 
+from service.distributions import orthogonal
 from service.errors import InvalidSpec, LimitExceeded, LimitFault
 from service.formats.safetensors import SafetensorsFile
 from service.limits import Limits
 from service.plan import make_outline, planner
 from service.plan.findings import MOST_TOLD
+from service.plan.layers import recurrent
+from service.plan.parameter import LayerParameter
 from service.schema.parsing import read_spec
+from service.stream.words import WordSource
 from tests.plan.planned import Layer, excesses, group, linear, planned, repeat, spec, tensor
-from tests.plan.test_every_layer import NETWORK
+from tests.plan.test_every_layer import NETWORK, convolution, depthwise
 
-HUGE = 2**50
-NOTHING: Layer = {"type": "layer_norm", "name": "n", "normalized_shape": 3, "elementwise_affine": False}
+HUGE: Final = 2**50
+MOST: Final = 2**53 - 1
+DIMENSION: Final = 2**31 - 1
+FRAMEWORKS: Final = ("torch", "keras")
+NOTHING: Final[Layer] = {"type": "layer_norm", "name": "n", "normalized_shape": 3, "elementwise_affine": False}
+SCALAR: Final = tensor("w", ())
+SPARSE: Final = {"type": "sparse", "sparsity": 0.5}
 
 
 @pytest.fixture(name="never_expanded")
 def _never_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the expansion of repeats a failure."""
+    """Makes the expansion of repeats, and drawing, a failure."""
 
     def expand(*_: Any) -> Iterator[Any]:
         pytest.fail("a specification beyond the limits was expanded")
 
     monkeypatch.setattr(planner._Planner, "expand", expand)
+    monkeypatch.setattr(WordSource, "lane", expand)
+    monkeypatch.setattr(orthogonal, "orthogonal_factor", expand)
 
 
 def named(found: list[LimitFault]) -> list[tuple[str, str, int, int]]:
     return [(excess.pointer, excess.name, excess.limit, excess.requested) for excess in found]
 
 
+def layer(kind: str, **fields: Any) -> Layer:
+    return {"type": kind, "name": "a"} | fields
+
+
+def cells(kind: str = "lstm", **more: Any) -> Layer:
+    return layer(kind, **{"input_size": 3, "hidden_size": 2} | more)
+
+
+def heads(**more: Any) -> Layer:
+    return layer("multihead_attention", **{"embed_dim": 12, "num_heads": 3} | more)
+
+
+def experts(count: int, rows: int, columns: int, **fields: Any) -> Layer:
+    axes = {"batch_axes": [0], "out_axes": [1], "in_axes": [2]} | fields
+    return tensor("experts", (count, rows, columns), "orthogonal", **axes)
+
+
+ACROSS: Final = experts(100, 1000, 4, batch_axes=[1], out_axes=[0])
+FUSED: Final = layer(
+    "conv2d", in_channels=256, out_channels=4096, kernel_size=1, groups=2, bias=False, initializer="orthogonal"
+)
+PROJECTIONS: Final = heads(embed_dim=64, num_heads=32, bias=False, initializer="orthogonal")
+ONE_MORE: Final[list[tuple[tuple[Layer, ...], str, int, str]]] = [
+    ((repeat("h", 50, linear("fc")), SCALAR), "tensors", 101, "/layers"),
+    ((cells(num_layers=10),), "tensors", 40, "/layers"),
+    ((repeat("h", 3, tensor("w", (100,), dtype="F64")),), "file_bytes", 2400, "/layers"),
+    ((tensor("w", (1, 1, 1, 1)),), "rank", 4, "/layers/0"),
+    ((group("g", linear("fc", 8, 5)),), "dimension", 8, "/layers/0/layers/0"),
+    ((tensor("é" * 8, ()),), "name_bytes", 16, "/layers/0/name"),
+    ((repeat("h", 11, SCALAR),), "name_bytes", 6, "/layers/0/layers/0/name"),
+    ((tensor("w", (11, 11), "orthogonal"),), "whole_elements", 121, "/layers/0"),
+    ((tensor("w", (11, 11), SPARSE),), "whole_elements", 121, "/layers/0"),
+    ((tensor("w", (4, 4, 1), "delta_orthogonal"),), "whole_elements", 16, "/layers/0"),
+    ((tensor("v", (4, 4), "orthogonal"), tensor("w", (4, 5), "orthogonal")), "whole_elements", 20, "/layers/1"),
+    ((cells(hidden_size=64, recurrent_initializer="orthogonal"),), "whole_elements", 64 * 64, "/layers/0"),
+    (
+        (repeat("h", 10, experts(3, 5, 7)), tensor("w", (6, 4), SPARSE)),
+        "whole_total_elements",
+        10 * 3 * 5 * 7 + 24,
+        "/layers",
+    ),
+    ((PROJECTIONS,), "whole_total_elements", 4 * 64 * 64, "/layers"),
+    ((experts(1000, 100, 4),), "whole_bytes", 131_072 // 400 * 400 * 4, "/layers/0"),
+    ((ACROSS,), "whole_bytes", 400_000 * 4, "/layers/0"),
+    ((ACROSS | {"dtype": "F64"},), "whole_bytes", 400_000 * 8, "/layers/0"),
+    ((FUSED,), "whole_bytes", 2048 * 128 * 4, "/layers/0"),
+]
+WHAT: Final = {
+    "whole_elements": "elements of a matrix that is drawn whole",
+    "whole_total_elements": "elements of matrices that are drawn whole",
+    "whole_bytes": "bytes of matrices that lie across each other in a tensor",
+}
+
+
+@pytest.mark.parametrize(("layers", "name", "requested", "pointer"), ONE_MORE, ids=str)
+def test_as_much_as_a_limit_is_allowed_and_one_more_is_refused(
+    layers: tuple[Layer, ...], name: str, requested: int, pointer: str, request: pytest.FixtureRequest
+) -> None:
+    planned(*layers, limits=Limits(**{name: requested}))
+
+    request.getfixturevalue("never_expanded")
+    [excess] = excesses(*layers, limits=Limits(**{name: requested - 1}))
+
+    assert named([excess]) == [(pointer, name, requested - 1, requested)]
+    assert excess.message.startswith(f"at most {requested - 1} {WHAT.get(name, '')}")
+    assert excess.message.endswith(f"; this asks for {requested}: make it smaller, or raise XAVIER_MAX_{name.upper()}")
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "in_torch", "in_keras"),
+    [
+        (cells(num_layers=10), "tensors", 40, 30),
+        (heads(), "rank", 2, 3),
+        (cells(hidden_size=64, recurrent_initializer="orthogonal"), "whole_elements", 64 * 64, 64 * 64),
+        (PROJECTIONS, "whole_total_elements", 4 * 64 * 64, 4 * 64 * 64),
+        (FUSED, "whole_bytes", 2048 * 128 * 4, 2 * 2048 * 128 * 4),
+    ],
+    ids=str,
+)
+def test_what_lies_in_the_file_of_a_framework_counts(subject: Layer, name: str, in_torch: int, in_keras: int) -> None:
+    for framework, requested in zip(FRAMEWORKS, (in_torch, in_keras), strict=True):
+        planned(subject, framework=framework, limits=Limits(**{name: requested}))
+        found = excesses(subject, framework=framework, limits=Limits(**{name: requested - 1}))
+        assert {(excess.name, excess.requested) for excess in found} == {(name, requested)}
+
+
+BY_DEFAULT: Final[list[tuple[tuple[Layer, ...], list[tuple[str, str, int, int]]]]] = [
+    (
+        (repeat("h", 100_000, group("n" * 1000, tensor("w" * 30, ()))),),
+        [
+            ("/layers/0/layers/0/layers/0/name", "name_bytes", 1024, 1000 + 30 + 9),
+            ("/layers", "header_bytes", 24_999_999, 215_000_000),
+        ],
+    ),
+    (
+        (group("n" * 1025, repeat("h", 3, SCALAR, tensor("v", ()))),),
+        [(f"/layers/0/layers/0/layers/{n}/name", "name_bytes", 1024, 1025 + len(".h.2.w")) for n in (0, 1)],
+    ),
+    (
+        (tensor("n" * 2000, ()), tensor("w", (2**31, 2)), tensor("v", (1,) * 9), repeat("h", 200_000, SCALAR)),
+        [
+            ("/layers/0/name", "name_bytes", 1024, 2000),
+            ("/layers/1", "dimension", DIMENSION, 2**31),
+            ("/layers/2", "rank", 8, 9),
+            ("/layers", "tensors", 100_000, ANY),
+        ],
+    ),
+    *(
+        ((layer("rms_norm", normalized_shape=[MOST] * rank),), [("/layers/0", "rank", 8, rank)])
+        for rank in (9, 300, 1000)
+    ),
+    (
+        (repeat("h", 100, tensor("w", (4096, 4096), "orthogonal")),),
+        [("/layers", "whole_total_elements", 2**30, 100 * 4096 * 4096)],
+    ),
+]
+
+
+@pytest.mark.usefixtures("never_expanded")
+@pytest.mark.parametrize(("layers", "expected"), BY_DEFAULT, ids=lambda value: str(value)[:60])
+def test_every_excess_is_named(layers: tuple[Layer, ...], expected: list[tuple[str, str, int, int]]) -> None:
+    assert named(excesses(*layers)) == expected
+
+
 @pytest.mark.usefixtures("never_expanded")
 @pytest.mark.parametrize(
-    ("layers", "limits", "expected"),
+    ("subject", "requested"),
     [
-        (
-            (repeat("h", 50, linear("fc")), tensor("w", ())),
-            Limits(tensors=100),
-            ("/layers", "tensors", 100, 101),
-        ),
-        (
-            (repeat("h", 3, tensor("w", (100,), dtype="F64")),),
-            Limits(file_bytes=2399),
-            ("/layers", "file_bytes", 2399, 2400),
-        ),
-        (
-            (tensor("w", (1, 1, 1, 1)),),
-            Limits(rank=3),
-            ("/layers/0", "rank", 3, 4),
-        ),
-        (
-            (group("g", linear("fc", 8, 5)),),
-            Limits(dimension=7),
-            ("/layers/0/layers/0", "dimension", 7, 8),
-        ),
-        (
-            (tensor("é" * 8, ()),),
-            Limits(name_bytes=15),
-            ("/layers/0/name", "name_bytes", 15, 16),
-        ),
+        (cells(hidden_size=2**29), 2**31),
+        (cells("gru", hidden_size=MOST), 3 * MOST),
+        (cells(input_size=MOST), MOST),
+        (cells("rnn", hidden_size=2**30, bidirectional=True, num_layers=2), 2**31),
+        (heads(embed_dim=2**30, num_heads=2), 3 * 2**30),
+        (heads(kdim=MOST), MOST),
+        (depthwise("a", 3, in_channels=2**20, depth_multiplier=2**20), 2**40),
+        (depthwise("a", [MOST]), MOST),
+        (convolution("separable_conv", "a", 3, in_channels=MOST, depth_multiplier=MOST), MOST**2),
+        (convolution("conv_transpose3d", "a", MOST), MOST),
+        (convolution("conv3d", "a", MOST, in_channels=MOST, out_channels=MOST), MOST),
+        (layer("bilinear", in1_features=3, in2_features=MOST, out_features=2), MOST),
+        (layer("group_norm", num_groups=1, num_channels=MOST), MOST),
+        (layer("rms_norm", normalized_shape=[2, MOST]), MOST),
+        (layer("instance_norm", num_features=MOST), MOST),
+        (tensor("w", (MOST,) * 8, "variance_scaling"), MOST),
+        (tensor("w", (2**31, 2), "orthogonal"), 2**31),
     ],
-    ids=["tensors", "file_bytes", "rank", "dimension", "name_bytes"],
+    ids=str,
 )
-def test_one_more_than_a_limit_is_refused(
-    layers: tuple[Layer, ...], limits: Limits, expected: tuple[str, str, int, int]
-) -> None:
-    [excess] = excesses(*layers, limits=limits)
+def test_sizes_beyond_the_limit_of_a_dimension_are_refused(subject: Layer, requested: int) -> None:
+    for framework in FRAMEWORKS:
+        found = excesses(subject, framework=framework)
+        dimensions = [excess for excess in found if excess.name == "dimension"]
 
-    assert named([excess]) == [expected]
-    _, name, limit, requested = expected
-    assert excess.message.startswith(f"at most {limit} ")
-    assert f"this asks for {requested}: make it smaller, or raise XAVIER_MAX_{name.upper()}" in excess.message
-
-
-def test_as_much_as_a_limit_is_allowed() -> None:
-    limits = Limits(tensors=101, file_bytes=50 * 8 * 4 + 4, rank=2, dimension=3, name_bytes=14)
-
-    plan = planned(repeat("h", 50, linear("fc")), tensor("w", ()), limits=limits)
-
-    assert len(plan.tensors) == 101
-    assert max(len(each.name) for each in plan.tensors) == 14
+        assert {excess.pointer for excess in dimensions} == {"/layers/0"}
+        assert requested in {excess.requested for excess in dimensions}
+        assert len(set(found)) == len(found)
 
 
 @pytest.mark.usefixtures("never_expanded")
-def test_nested_repeats_are_multiplied_not_expanded() -> None:
-    layer = tensor("w", (3,))
+@pytest.mark.parametrize(
+    "subject",
+    [
+        cells(hidden_size=2**17),
+        cells(hidden_size=2**28),
+        heads(embed_dim=2**18, num_heads=2),
+        layer("bilinear", in1_features=2**17, in2_features=2**18, out_features=2),
+        convolution("conv_transpose2d", "a", 2**12, in_channels=2**7, out_channels=2**7),
+    ],
+    ids=str,
+)
+def test_tensors_of_too_many_bytes_are_refused(subject: Layer) -> None:
+    for framework in FRAMEWORKS:
+        assert [(excess.pointer, excess.name) for excess in excesses(subject, framework=framework)] == [
+            ("/layers", "file_bytes")
+        ]
+
+
+@pytest.mark.usefixtures("never_expanded")
+@pytest.mark.parametrize("size", [2, MOST], ids=["small", "large"])
+@pytest.mark.parametrize("rank", [9, 300, 1000])
+def test_a_shape_of_any_rank_is_refused_by_its_rank(rank: int, size: int) -> None:
+    assert ("/layers/0", "rank", 8, rank) in named(excesses(tensor("w", (size,) * rank)))
+
+
+# In integers of any size.
+
+
+@pytest.mark.usefixtures("never_expanded")
+def test_repeats_and_what_is_drawn_whole_are_multiplied_not_expanded_and_told_up_to_a_bound() -> None:
+    def requested(subject: Layer) -> dict[str, int]:
+        return {excess.name: excess.requested for excess in excesses(subject)}
+
+    twice = repeat("h", 2**40, repeat("h", 2**40, tensor("w", (3,))))
+    deep = tensor("w", (3,))
     for _ in range(40):
-        layer = repeat("h", HUGE, layer)
+        deep = repeat("h", HUGE, deep)
 
-    found = {excess.name: excess.requested for excess in excesses(layer)}
-
-    assert found == dict.fromkeys(("tensors", "file_bytes", "header_bytes"), MOST_TOLD)
-
-
-@pytest.mark.usefixtures("never_expanded")
-def test_what_is_asked_for_is_told_exactly_up_to_a_bound() -> None:
-    layer = repeat("h", 2**40, repeat("h", 2**40, tensor("w", (3,))))
-
-    found = {excess.name: excess.requested for excess in excesses(layer)}
-
-    assert (found["tensors"], found["file_bytes"]) == (2**80, 12 * 2**80)
+    assert requested(twice).items() >= {"tensors": 2**80, "file_bytes": 12 * 2**80}.items()
+    assert requested(deep) == dict.fromkeys(("tensors", "file_bytes", "header_bytes"), MOST_TOLD)
+    assert requested(repeat("h", HUGE, experts(DIMENSION, 4, 4)))["whole_total_elements"] == HUGE * DIMENSION * 16
+    assert requested(tensor("w", (DIMENSION, 2), "orthogonal"))["whole_elements"] == 2**32 - 2
 
 
 def test_repeats_of_layers_without_tensors_cost_nothing_however_many() -> None:
-    plan = planned(repeat("h", HUGE, repeat("i", HUGE, NOTHING)), group("g", NOTHING), tensor("w", ()))
+    plan = planned(repeat("h", HUGE, repeat("i", HUGE, NOTHING)), group("g", NOTHING), SCALAR)
 
     assert [each.name for each in plan.tensors] == ["w"]
 
 
 def test_a_start_of_any_size_is_a_number_in_names() -> None:
-    [only] = planned(repeat("h", 1, tensor("w", ()), start=2**53 - 1)).tensors
+    [only] = planned(repeat("h", 1, SCALAR, start=MOST)).tensors
 
-    assert only.name == f"h.{2**53 - 1}.w"
+    assert only.name == f"h.{MOST}.w"
+
+
+def test_fans_of_any_size_are_refused_rather_than_crash_where_limits_are_raised() -> None:
+    with pytest.raises((LimitExceeded, InvalidSpec)):
+        planned(tensor("w", (MOST,) * 40, "xavier_uniform"), limits=Limits(rank=40, dimension=2**53))
+
+
+@pytest.fixture(name="cells_made")
+def _cells_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The inputs of every cell whose parameters are made."""
+    made: list[int] = []
+    parameters = recurrent._Cell.parameters
+
+    def counted(cell: recurrent._Cell, inputs: int) -> Iterator[LayerParameter]:
+        made.append(inputs)
+        return parameters(cell, inputs)
+
+    monkeypatch.setattr(recurrent._Cell, "parameters", counted)
+    return made
 
 
 @pytest.mark.usefixtures("never_expanded")
-def test_the_longest_number_of_a_repeat_counts_for_the_length_of_a_name() -> None:
-    layer = repeat("h", 11, tensor("w", ()))
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize(
+    ("more", "in_torch", "in_keras"), [({}, 4, 3), ({"bias": False}, 2, 2), ({"bidirectional": True}, 8, 6)], ids=str
+)
+def test_of_very_many_layers_the_first_two_are_made_and_all_are_counted(
+    kind: str, more: Layer, in_torch: int, in_keras: int, cells_made: list[int]
+) -> None:
+    for framework, each in zip(FRAMEWORKS, (in_torch, in_keras), strict=True):
+        cells_made.clear()
+        found = excesses(cells(kind, num_layers=MOST, **more), framework=framework)
 
-    [excess] = excesses(layer, limits=Limits(name_bytes=5))
-
-    assert named([excess]) == [("/layers/0/layers/0/name", "name_bytes", 5, 6)]
-
-
-@pytest.mark.usefixtures("never_expanded")
-def test_a_long_name_many_times_is_refused_without_being_written() -> None:
-    long = "n" * 1000
-
-    first, *others = excesses(repeat("h", 100_000, group(long, tensor("w" * 30, ()))))
-
-    assert named([first]) == [("/layers/0/layers/0/layers/0/name", "name_bytes", 1024, 1000 + 30 + 9)]
-    assert [excess.name for excess in others] == ["header_bytes"]
+        assert [excess.name for excess in found] == ["tensors", "file_bytes", "header_bytes"]
+        assert found[0].requested == each * MOST
+        assert len(cells_made) == (4 if "bidirectional" in more else 2)
 
 
-@pytest.mark.usefixtures("never_expanded")
-def test_names_that_are_too_long_with_their_prefixes_are_named_leaf_by_leaf() -> None:
-    found = excesses(group("n" * 1025, repeat("h", 3, tensor("w", ()), tensor("v", ()))))
+def test_the_layers_of_a_stack_share_their_parameters_also_where_one_has_the_distribution_of_two() -> None:
+    for framework, bias in (("torch", "torch_default"), ("keras", {"type": "constant", "value": 0.5})):
+        plan = planned(cells(num_layers=50, bias_initializer=bias), framework=framework)
 
-    assert named(found) == [
-        (f"/layers/0/layers/0/layers/{number}/name", "name_bytes", 1024, 1025 + len(".h.2.w")) for number in (0, 1)
-    ]
+        assert len({id(each.parameter) for each in plan.tensors}) == 2 * len(plan.tensors) // 50
+
+
+# The header.
 
 
 @pytest.mark.usefixtures("never_expanded")
 @pytest.mark.parametrize("times", [26_000, 100_000])
 def test_a_header_that_must_be_too_long_is_refused_without_being_written(times: int) -> None:
-    found = excesses(repeat("n" * 500, times, tensor("w", ())))
+    [excess] = excesses(repeat("n" * 500, times, SCALAR))
 
-    assert [(excess.pointer, excess.name, excess.limit) for excess in found] == [
-        ("/layers", "header_bytes", 24_999_999)
-    ]
+    assert (excess.pointer, excess.name, excess.limit) == ("/layers", "header_bytes", 24_999_999)
 
 
 def test_a_header_is_never_counted_longer_than_it_is() -> None:
@@ -195,173 +354,32 @@ def test_a_name_with_its_prefix_may_be_exactly_as_long_as_the_limit(prefix: str)
         planned(tensor(name + "n", ()), prefix=prefix)
 
 
-@pytest.mark.usefixtures("never_expanded")
-def test_every_excess_of_a_specification_is_named() -> None:
-    found = excesses(
-        tensor("n" * 2000, ()),
-        tensor("w", (2**31, 2)),
-        tensor("v", (1,) * 9),
-        repeat("h", 200_000, tensor("x", ())),
-    )
-
-    assert [(excess.pointer, excess.name) for excess in found] == [
-        ("/layers/0/name", "name_bytes"),
-        ("/layers/1", "dimension"),
-        ("/layers/2", "rank"),
-        ("/layers", "tensors"),
-    ]
-
-
-@pytest.mark.usefixtures("never_expanded")
-@pytest.mark.parametrize("size", [2, 2**53 - 1], ids=["small", "large"])
-@pytest.mark.parametrize("rank", [9, 300, 1000])
-def test_a_shape_of_any_rank_is_refused_by_its_rank(rank: int, size: int) -> None:
-    found = excesses(tensor("w", (size,) * rank))
-
-    assert ("/layers/0", "rank", 8, rank) in named(found)
-
-
-@pytest.mark.usefixtures("never_expanded")
-def test_a_scheme_on_dimensions_beyond_the_limit_is_not_computed() -> None:
-    found = excesses(tensor("w", (2**53 - 1,) * 8, "variance_scaling"))
-
-    assert ("/layers/0", "dimension", 2**31 - 1, 2**53 - 1) in named(found)
-
-
-@pytest.mark.usefixtures("never_expanded")
-def test_a_convolution_of_huge_numbers_is_refused() -> None:
-    channels = 2**53 - 1
-    layer = {"type": "conv3d", "name": "c", "in_channels": channels, "out_channels": channels, "kernel_size": channels}
-
-    found = excesses(layer)
-
-    assert "dimension" in {excess.name for excess in found}
+# What is allowed.
 
 
 def test_deep_groups_are_planned_as_far_as_json_goes() -> None:
-    layer = tensor("w", ())
+    deep = SCALAR
     for _ in range(95):
-        layer = group("g", layer)
+        deep = group("g", deep)
 
-    [only] = planned(layer).tensors
+    [only] = planned(deep).tensors
 
     assert only.name == "g." * 95 + "w"
 
 
-def test_raising_a_limit_lets_more_through() -> None:
-    layers = repeat("h", 5, tensor("w", (1,) * 9))
-
-    with pytest.raises(LimitExceeded):
-        planned(layers)
-    assert len(planned(layers, limits=Limits(rank=9)).tensors) == 5
-
-
-def test_fans_of_any_size_are_refused_rather_than_crash_where_limits_are_raised() -> None:
-    limits = Limits(rank=40, dimension=2**53)
-
-    with pytest.raises((LimitExceeded, InvalidSpec)):
-        planned(tensor("w", (2**53 - 1,) * 40, "xavier_uniform"), limits=limits)
-
-
-# what is drawn whole
-
-
-def experts(count: int, rows: int, columns: int, **fields: Any) -> Layer:
-    axes = {"batch_axes": [0], "out_axes": [1], "in_axes": [2]} | fields
-    return tensor("experts", (count, rows, columns), "orthogonal", **axes)
-
-
-ATTENTION: Layer = {
-    "type": "multihead_attention",
-    "name": "a",
-    "embed_dim": 4096,
-    "num_heads": 32,
-    "initializer": "orthogonal",
-    "bias": False,
-}
-FUSED: Layer = {
-    "type": "conv2d",
-    "name": "c",
-    "in_channels": 256,
-    "out_channels": 512,
-    "kernel_size": 1,
-    "groups": 2,
-    "bias": False,
-    "initializer": "orthogonal",
-}
-"""Two groups of 128 x 256."""
-
-
-@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize(
-    "layer",
+    "subject",
     [
         experts(8, 4096, 1024),
         experts(64, 1024, 2048, dtype="F64"),
-        ATTENTION,
-        ATTENTION | {"initializer": {"type": "sparse", "sparsity": 0.5}},
-        {"type": "lstm", "name": "l", "input_size": 9, "hidden_size": 4096, "recurrent_initializer": "orthogonal"},
+        heads(embed_dim=4096, num_heads=32, initializer="orthogonal", bias=False),
+        heads(embed_dim=4096, num_heads=32, initializer=SPARSE, bias=False),
+        cells(hidden_size=4096, recurrent_initializer="orthogonal"),
+        tensor("i", (100_000, 1000), "identity"),
+        tensor("w", (4, 3, 1000, 1000), "delta_orthogonal"),
     ],
-    ids=["experts", "many experts", "fused attention", "sparse attention", "lstm"],
+    ids=str,
 )
-def test_a_stack_of_matrices_each_within_the_limit_is_planned_by_default(layer: Layer, framework: str) -> None:
-    planned(layer, framework=framework)
-
-
-@pytest.mark.usefixtures("never_expanded")
-def test_all_matrices_of_a_file_are_counted_with_repeats_multiplied() -> None:
-    layers = repeat("h", 10, experts(3, 5, 7)), tensor("w", (6, 4), {"type": "sparse", "sparsity": 0.5})
-    total = 10 * 3 * 5 * 7 + 24
-
-    [excess] = excesses(*layers, limits=Limits(whole_total_elements=total - 1))
-
-    assert named([excess]) == [("/layers", "whole_total_elements", total - 1, total)]
-    assert excess.message == (
-        f"at most {total - 1} elements of matrices that are drawn whole; this asks for {total}:"
-        " make it smaller, or raise XAVIER_MAX_WHOLE_TOTAL_ELEMENTS"
-    )
-
-
-@pytest.mark.parametrize("framework", ["torch", "keras"])
-def test_a_projection_that_is_a_tensor_of_its_own_counts_as_its_share(framework: str) -> None:
-    layer, total = ATTENTION | {"embed_dim": 64}, 4 * 64 * 64
-
-    planned(layer, framework=framework, limits=Limits(whole_total_elements=total, whole_bytes=64 * 64 * 4 * 8))
-    [excess] = excesses(layer, framework=framework, limits=Limits(whole_total_elements=total - 1))
-    assert excess.requested == total
-
-
-@pytest.mark.usefixtures("never_expanded")
-def test_a_hundred_of_the_largest_matrices_are_refused_by_default() -> None:
-    [excess] = excesses(repeat("h", 100, tensor("w", (4096, 4096), "orthogonal")))
-
-    assert (excess.name, excess.requested) == ("whole_total_elements", 100 * 4096 * 4096)
-
-
-@pytest.mark.parametrize(
-    ("layer", "framework", "nbytes"),
-    [
-        (experts(1000, 100, 4), "torch", 131_072 // 400 * 400 * 4),
-        (experts(100, 1000, 4, batch_axes=[1], out_axes=[0]), "torch", 400_000 * 4),
-        (experts(100, 1000, 4, batch_axes=[1], out_axes=[0], dtype="F64"), "torch", 400_000 * 8),
-        (FUSED | {"out_channels": 4096}, "torch", 2048 * 128 * 4),
-        (FUSED | {"out_channels": 4096}, "keras", 2 * 2048 * 128 * 4),
-    ],
-    ids=["one by one", "across", "across in F64", "groups", "groups in Keras' order"],
-)
-def test_matrices_that_lie_across_each_other_are_counted_in_bytes_as_they_are_held_together(
-    layer: Layer, framework: str, nbytes: int
-) -> None:
-    planned(layer, framework=framework, limits=Limits(whole_bytes=nbytes))
-
-    [excess] = excesses(layer, framework=framework, limits=Limits(whole_bytes=nbytes - 1))
-
-    assert named([excess]) == [("/layers/0", "whole_bytes", nbytes - 1, nbytes)]
-    assert "bytes of matrices that lie across each other in a tensor; this asks for" in excess.message
-
-
-@pytest.mark.usefixtures("never_expanded")
-def test_what_is_drawn_whole_is_counted_in_integers_of_any_size() -> None:
-    found = excesses(repeat("h", HUGE, experts(2**31 - 1, 4, 4)))
-
-    assert {excess.name: excess.requested for excess in found}["whole_total_elements"] == HUGE * (2**31 - 1) * 16
+def test_matrices_each_within_the_limit_are_planned_by_default(subject: Layer, framework: str) -> None:
+    planned(subject, framework=framework)

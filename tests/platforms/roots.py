@@ -127,12 +127,7 @@ def _unpack(packages: list[Path], root: Path) -> None:
 
 def _run(*command: Any) -> str:
     done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LONGEST_DOWNLOAD,
-        env=os.environ | {"LC_ALL": "C"},
+        command, capture_output=True, text=True, check=False, timeout=LONGEST_DOWNLOAD, env=os.environ | {"LC_ALL": "C"}
     )
     if done.returncode:
         faults = [line for line in done.stderr.splitlines() if line.startswith("E:")] or [f"{command[0]} failed"]

@@ -125,11 +125,7 @@ leaves = st.one_of(
         for kind in ("depthwise_conv", "depthwise")
     ),
     layer(
-        "separable_conv",
-        channels | kernels,
-        depth_multiplier=counts,
-        pointwise_initializer=initializers,
-        **with_bias,
+        "separable_conv", channels | kernels, depth_multiplier=counts, pointwise_initializer=initializers, **with_bias
     ),
     recurrent("rnn"),
     recurrent("lstm", forget_bias=numbers),
@@ -144,12 +140,7 @@ leaves = st.one_of(
         **with_bias,
     ),
     layer("embedding", {"num_embeddings": counts, "embedding_dim": counts}, **own),
-    layer(
-        "layer_norm",
-        {"normalized_shape": shapes},
-        elementwise_affine=st.booleans(),
-        **with_bias,
-    ),
+    layer("layer_norm", {"normalized_shape": shapes}, elementwise_affine=st.booleans(), **with_bias),
     layer("rms_norm", {"normalized_shape": shapes}, elementwise_affine=st.booleans(), **own),
     layer(
         "group_norm",

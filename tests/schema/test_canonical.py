@@ -23,8 +23,6 @@ from service.schema.parsing import read_spec
 from service.schema.permalinks import MOST_INFLATED, encode_permalink, inflate_permalink, read_linked
 from tests.schema.specifications import Object, specifications, spelled_otherwise
 
-many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LAYER: Object = {"type": "tensor", "name": "w", "shape": [2, 3]}
 
 
@@ -77,87 +75,56 @@ def test_the_canonical_form_is_this() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (spec(seed=7), spec(seed="7")),
-        (spec(), spec(stream=1, dtype="F32", framework="torch", prefix="", initializer="xavier_uniform")),
-        (spec(dtype="F8_E4M3"), spec(dtype="float8_E4M3FN")),
-        (spec(initializer="he_uniform"), spec(initializer={"type": "kaiming_uniform"})),
-        (spec(initializer="glorot_normal"), spec(initializer={"type": "xavier_normal", "gain": 1, "mode": "fan_avg"})),
-        (spec(initializer={"type": "normal", "mean": 0, "std": 1}), spec(initializer="normal")),
-        (spec(initializer={"type": "normal", "mean": -0.0}), spec(initializer="normal")),
-        (
-            spec(initializer={"type": "constant", "value": -0.0}),
-            spec(initializer={"type": "constant", "value": 0}),
-        ),
-        (
-            spec(initializer={"type": "uniform", "low": -1, "high": -0.0}),
-            spec(initializer={"type": "uniform", "low": -1.0, "high": 0.0}),
-        ),
-        (
-            spec(initializer={"type": "xavier_uniform", "gain": 2}),
-            spec(initializer={"type": "glorot_uniform", "gain": 2.0}),
-        ),
-        (
-            with_layer(type="linear", in_features=3, out_features=2),
-            with_layer(type="dense", in_features=3, out_features=2, bias=True, layout="out_in", bias_initializer=None),
-        ),
-        (
-            with_layer(type="conv1d", in_channels=3, out_channels=2, kernel_size=5),
-            with_layer(type="conv1d", in_channels=3, out_channels=2, kernel_size=[5], groups=1),
-        ),
-        (
-            with_layer(type="conv3d", in_channels=3, out_channels=2, kernel_size=5),
-            with_layer(type="conv3d", in_channels=3, out_channels=2, kernel_size=[5, 5, 5]),
-        ),
-        (
-            with_layer(type="depthwise", in_channels=3, kernel_size=5),
-            with_layer(type="depthwise_conv", in_channels=3, kernel_size=[5, 5], depth_multiplier=1, bias=True),
-        ),
-        (
-            with_layer(type="separable_conv", in_channels=3, out_channels=2, kernel_size=5),
-            with_layer(type="separable_conv", in_channels=3, out_channels=2, kernel_size=[5, 5], fans=None),
-        ),
-        (
-            with_layer(type="conv_transpose1d", in_channels=3, out_channels=2, kernel_size=5),
-            with_layer(type="conv_transpose1d", in_channels=3, out_channels=2, kernel_size=[5], groups=1),
-        ),
-        (
-            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=1),
-            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=1.0, num_layers=1, bidirectional=False),
-        ),
-        (
-            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=-0.0),
-            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=0, recurrent_initializer=None),
-        ),
-        (
-            with_layer(type="multihead_attention", embed_dim=4, num_heads=2),
-            with_layer(type="multihead_attention", embed_dim=4, num_heads=2, kdim=None, vdim=None, fused=None),
-        ),
-        (
-            with_layer(type="instance_norm", num_features=4),
-            with_layer(type="instance_norm", num_features=4, affine=True, track_running_stats=False),
-        ),
-        (
-            with_layer(type="tensor", shape=[2, 3, 5], in_axes=[-1], out_axes=[0], batch_axes=[-2]),
-            with_layer(type="tensor", shape=[2, 3, 5], in_axes=[2], out_axes=[-3], batch_axes=[1]),
-        ),
-        (
-            spec(initializer={"type": "xavier_uniform", "gain": "swish"}),
-            spec(initializer={"type": "xavier_uniform", "gain": "silu"}),
-        ),
-        (
-            spec(initializer={"type": "kaiming_normal", "nonlinearity": "hard_swish"}),
-            spec(initializer={"type": "kaiming_normal", "nonlinearity": "hardswish"}),
-        ),
-        (spec(fans="exact"), spec()),
-        (
-            with_layer(type="layer_norm", normalized_shape=5),
-            with_layer(type="layer_norm", normalized_shape=[5], elementwise_affine=True),
-        ),
-    ],
-)
+FEATURES: Object = {"in_features": 3, "out_features": 2}
+CHANNELS: Object = {"in_channels": 3, "out_channels": 2, "kernel_size": 5}
+CELL: Object = {"input_size": 3, "hidden_size": 2}
+HEADS: Object = {"embed_dim": 4, "num_heads": 2}
+OF_MODELS: list[tuple[Object, Object]] = [
+    (spec(seed=7), spec(seed="7")),
+    (spec(), spec(stream=1, dtype="F32", framework="torch", prefix="", initializer="xavier_uniform", fans="exact")),
+    (spec(dtype="F8_E4M3"), spec(dtype="float8_E4M3FN")),
+]
+OF_INITIALIZERS: list[tuple[Any, Any]] = [
+    ("he_uniform", {"type": "kaiming_uniform"}),
+    ("glorot_normal", {"type": "xavier_normal", "gain": 1, "mode": "fan_avg"}),
+    ({"type": "normal", "mean": 0, "std": 1}, "normal"),
+    ({"type": "normal", "mean": -0.0}, "normal"),
+    ({"type": "constant", "value": -0.0}, {"type": "constant", "value": 0}),
+    ({"type": "uniform", "low": -1, "high": -0.0}, {"type": "uniform", "low": -1.0, "high": 0.0}),
+    ({"type": "xavier_uniform", "gain": 2}, {"type": "glorot_uniform", "gain": 2.0}),
+    ({"type": "xavier_uniform", "gain": "swish"}, {"type": "xavier_uniform", "gain": "silu"}),
+    (
+        {"type": "kaiming_normal", "nonlinearity": "hard_swish"},
+        {"type": "kaiming_normal", "nonlinearity": "hardswish"},
+    ),
+]
+OF_LAYERS: list[tuple[str, Object, Object]] = [
+    ("linear", FEATURES, {"type": "dense", "bias": True, "layout": "out_in", "bias_initializer": None}),
+    ("conv1d", CHANNELS, {"kernel_size": [5], "groups": 1}),
+    ("conv3d", CHANNELS, {"kernel_size": [5, 5, 5]}),
+    ("depthwise", {"in_channels": 3, "kernel_size": 5}, {"type": "depthwise_conv", "kernel_size": [5, 5]}),
+    ("depthwise", {"in_channels": 3, "kernel_size": 5}, {"depth_multiplier": 1, "bias": True}),
+    ("separable_conv", CHANNELS, {"kernel_size": [5, 5], "fans": None}),
+    ("conv_transpose1d", CHANNELS, {"kernel_size": [5], "groups": 1}),
+    ("lstm", CELL | {"forget_bias": 1}, {"forget_bias": 1.0, "num_layers": 1, "bidirectional": False}),
+    ("lstm", CELL | {"forget_bias": -0.0}, {"forget_bias": 0, "recurrent_initializer": None}),
+    ("multihead_attention", HEADS, {"kdim": None, "vdim": None, "fused": None}),
+    ("instance_norm", {"num_features": 4}, {"affine": True, "track_running_stats": False}),
+    (
+        "tensor",
+        {"shape": [2, 3, 5], "in_axes": [-1], "out_axes": [0], "batch_axes": [-2]},
+        {"in_axes": [2], "out_axes": [-3], "batch_axes": [1]},
+    ),
+    ("layer_norm", {"normalized_shape": 5}, {"normalized_shape": [5], "elementwise_affine": True}),
+]
+EQUAL = [
+    *OF_MODELS,
+    *((spec(initializer=one), spec(initializer=other)) for one, other in OF_INITIALIZERS),
+    *((with_layer(type=kind, **one), with_layer(**{"type": kind} | one | more)) for kind, one, more in OF_LAYERS),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
 def test_equal_specifications_spelled_differently_have_one_digest(one: Object, other: Object) -> None:
     assert canonical(one) == canonical(other)
     assert digest_of(canonical(one)) == sha256(canonical(other)).hexdigest()
@@ -175,13 +142,10 @@ def test_equal_specifications_spelled_differently_have_one_digest(one: Object, o
         (spec(fans="keras"), spec(fans="torch")),
         (spec(), spec(layers=[LAYER | {"fans": "exact"}])),
         (spec(), spec(layers=[LAYER | {"in_axes": [1], "out_axes": [0]}])),
+        (with_layer(type="lstm", **CELL), with_layer(type="lstm", **CELL, forget_bias=0)),
         (
-            with_layer(type="lstm", input_size=3, hidden_size=2),
-            with_layer(type="lstm", input_size=3, hidden_size=2, forget_bias=0),
-        ),
-        (
-            with_layer(type="multihead_attention", embed_dim=4, num_heads=2),
-            with_layer(type="multihead_attention", embed_dim=4, num_heads=4),
+            with_layer(type="multihead_attention", **HEADS),
+            with_layer(type="multihead_attention", **HEADS | {"num_heads": 4}),
         ),
         (spec(seed=2**53), spec(seed=2**53 + 1)),
         (with_layer(type="tensor", shape=[2, 3]), with_layer(type="tensor", shape=[3, 2])),
@@ -201,22 +165,6 @@ def test_repeats_are_kept_however_many() -> None:
     assert json.loads(canonical(with_layer(**layer)))["layers"] == [layer | {"name": "a"}]
 
 
-@many
-@given(specifications)
-def test_the_canonical_form_means_the_same_and_is_its_own_canonical_form(document: Object) -> None:
-    form = canonical(document)
-
-    assert read_spec(form) == read_spec(json.dumps(document).encode())
-    assert canonical(form) == form
-    assert rfc8785.dumps(json.loads(form, parse_int=float)) == form
-
-
-@many
-@given(specifications)
-def test_any_specification_spelled_otherwise_has_the_same_canonical_form(document: Object) -> None:
-    assert canonical(spelled_otherwise(document)) == canonical(document)
-
-
 SPELLINGS = ("{whole}", "{whole}.0", "{whole}.000e0", "{tens}E-1", "0.{whole}e{places}")
 
 
@@ -232,50 +180,33 @@ def text(value: Any, spell: Callable[[], str]) -> str:
     return "-" * (value < 0) + spell().format(whole=whole, tens=whole * 10, places=len(str(whole)))
 
 
-@many
-@given(specifications, st.randoms(use_true_random=False))
-def test_any_spelling_of_whole_numbers_has_the_same_canonical_form(document: Object, choice: Random) -> None:
-    raw = text(document, lambda: choice.choice(SPELLINGS)).encode()
-
-    assert canonical(raw) == canonical(document)
-
-
-@few
-@given(specifications, st.sampled_from([None, 1, 2, "\t"]), st.booleans())
-def test_white_space_and_escapes_change_nothing(document: Object, indent: int | str | None, ascii_only: bool) -> None:
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(specifications, st.randoms(use_true_random=False), st.sampled_from([None, 1, "\t"]), st.booleans())
+def test_the_canonical_form_means_the_same_and_is_that_of_any_spelling(
+    document: Object, choice: Random, indent: int | str | None, ascii_only: bool
+) -> None:
     raw = json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode()
+    form = canonical(raw)
 
-    assert canonical(b"\n " + raw + b"\t\r\n") == canonical(document)
+    assert read_spec(form) == read_spec(raw)
+    assert rfc8785.dumps(json.loads(form, parse_int=float)) == form
+    for spelling in (form, b"\n " + raw + b"\t\r\n", text(document, lambda: choice.choice(SPELLINGS)).encode()):
+        assert canonical(spelling) == form
+    assert canonical(spelled_otherwise(document)) == form
 
 
 # Permalinks.
 
 
-@few
-@given(specifications)
-def test_a_permalink_leads_back_to_its_specification(document: Object) -> None:
-    form = canonical(document)
-    permalink = encode_permalink(form)
-
-    assert decode_permalink(permalink) == read_spec(form)
-    assert set(permalink) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-
-
-@few
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specifications, st.integers(0, 9))
-def test_any_deflate_of_any_spelling_is_a_permalink(document: Object, level: int) -> None:
-    raw = json.dumps(spelled_otherwise(document), indent=2).encode()
+def test_a_permalink_is_the_canonical_form_or_any_spelling_deflated_or_plain(document: Object, level: int) -> None:
+    form, raw = canonical(document), json.dumps(spelled_otherwise(document), indent=2).encode()
+    permalink, plain = encode_permalink(form), urlsafe_b64encode(json.dumps(document).encode()).decode()
 
-    assert decode_permalink(linked(raw, level)) == read_spec(canonical(document))
-
-
-@few
-@given(specifications)
-def test_plain_json_in_base64url_is_a_permalink(document: Object) -> None:
-    raw = json.dumps(document).encode()
-
-    for permalink in (urlsafe_b64encode(raw).decode(), urlsafe_b64encode(raw).rstrip(b"=").decode()):
-        assert decode_permalink(permalink) == read_spec(raw)
+    assert set(permalink) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    for each in (permalink, linked(raw, level), plain, plain.rstrip("=")):
+        assert decode_permalink(each) == read_spec(form)
 
 
 def test_a_deflate_of_many_blocks_is_a_permalink() -> None:

@@ -19,7 +19,7 @@ from service.schema.initializers import Initializer
 from service.schema.model import ModelSpec
 from service.schema.parsing import read_spec
 from tests.schema.specifications import Json, Object, initializers
-from tests.schema.test_faults import any_json, assert_points_into
+from tests.schema.test_faults import any_json, assert_points_into, faults, keras
 
 POSITIONS: Final[dict[str, Object]] = {
     "/initializer": {"type": "tensor", "shape": [2]},
@@ -55,18 +55,8 @@ def canonical(document: Object | bytes) -> bytes:
     return canonical_json(canonical_document(read_spec(raw)))
 
 
-def faults(document: Object) -> list[tuple[str, str]]:
-    with pytest.raises(InvalidSpec) as refusal:
-        read_spec(json.dumps(document).encode())
-    return [(fault.pointer, fault.message) for fault in refusal.value.faults]
-
-
 def scaling(scale: float, mode: str, distribution: str) -> Object:
     return {"type": "variance_scaling", "scale": scale, "mode": mode, "distribution": distribution}
-
-
-def keras(class_name: str, **config: Json) -> Object:
-    return {"class_name": class_name, "config": config}
 
 
 LEAKY: Final = {"nonlinearity": "leaky_relu", "negative_slope": 0.2}
@@ -198,10 +188,7 @@ SPELLINGS: Final[list[tuple[Json, Json]]] = [
     ({"XavierUniform": {"gain": 1.0}}, "xavier_uniform"),
     ({"XavierNormal": {"gain": 2}}, {"type": "xavier_normal", "gain": 2}),
     ({"KaimingUniform": {"gain": 0.577, "fan_out_only": False}}, {"type": "kaiming_uniform", "gain": 0.577}),
-    (
-        {"KaimingNormal": {"gain": 1, "fan_out_only": True}},
-        {"type": "kaiming_normal", "gain": 1, "mode": "fan_out"},
-    ),
+    ({"KaimingNormal": {"gain": 1, "fan_out_only": True}}, {"type": "kaiming_normal", "gain": 1, "mode": "fan_out"}),
     ({"Orthogonal": {"gain": 1.0}}, "orthogonal"),
 ]
 each_spelling = pytest.mark.parametrize(("theirs", "ours"), SPELLINGS, ids=lambda value: json.dumps(value)[:60])
@@ -334,104 +321,6 @@ def test_a_misspelt_bare_name_has_a_suggestion_in_its_own_dialect(name: str, mea
     [(_, message)] = faults(at("/initializer", name))
 
     assert message.endswith(f"did you mean {meant!r}?")
-
-
-CLASSES: Final = (
-    "must be one of 'GlorotUniform', 'GlorotNormal', 'HeUniform', 'HeNormal', 'LecunUniform', 'LecunNormal',"
-    " 'VarianceScaling', 'RandomNormal', 'RandomUniform', 'TruncatedNormal', 'Zeros', 'Ones', 'Constant', 'Orthogonal',"
-    " 'Identity'"
-)
-AXES: Final = "must be null: a tensor layer has in_axes and out_axes"
-WRONG: Final[list[tuple[Json, str, str | None]]] = [
-    # Keras.
-    (keras("STFTInitializer", side="real"), "/class_name", f'{CLASSES}; got "STFTInitializer"'),
-    (keras("xavier_uniform"), "/class_name", f'{CLASSES}; got "xavier_uniform"'),
-    ({"class_name": None}, "/class_name", f"{CLASSES}; got null"),
-    ({"class_name": ["Zeros"]}, "/class_name", f'{CLASSES}; got ["Zeros"]'),
-    ({"class_name": "Zeros", "config": None}, "/config", "must be an object; got null"),
-    ({"class_name": "Zeros", "config": []}, "/config", "must be an object; got []"),
-    ({"class_name": "Zeros", "confg": {}}, "/confg", "unknown field; did you mean 'config'?"),
-    (
-        {"class_name": "Zeros", "value": 1},
-        "/value",
-        "unknown field; known are class_name, config, module, registered_name, build_config, shared_object_id",
-    ),
-    (keras("Zeros") | {"module": 5}, "/module", "must be a string or null; got 5"),
-    (keras("Zeros") | {"registered_name": []}, "/registered_name", "must be a string or null; got []"),
-    (keras("Orthogonal", gain=0), "/config/gain", "must be above 0.0; got 0"),
-    (keras("Orthogonal", gain=None), "/config/gain", "must be a number; got null"),
-    (
-        keras("Orthogonal", gain=LEAKY | {"slope": 1}),
-        "/config/gain/slope",
-        "unknown field; known are nonlinearity, negative_slope",
-    ),
-    (
-        keras("HeNormal", scale=2),
-        "/config/scale",
-        "unknown field; known are seed, dtype, input_axes, output_axes",
-    ),
-    (keras("RandomNormal", std=1), "/config/std", "unknown field; did you mean 'stddev'?"),
-    (keras("RandomNormal", stddev=0), "/config/stddev", "must be above 0.0; got 0"),
-    (keras("RandomNormal", stddev="1"), "/config/stddev", 'must be a number; got "1"'),
-    (keras("Constant", value=[1]), "/config/value", "must be a number; got [1]"),
-    (
-        keras("RandomUniform", minval=1),
-        "",
-        'minval must be below maxval; got {"class_name": "RandomUniform", "config": {"minval": 1}}',
-    ),
-    (
-        keras("VarianceScaling", distribution="plain"),
-        "/config/distribution",
-        "must be 'truncated_normal', 'normal' (the same), 'untruncated_normal' or 'uniform'; got \"plain\"",
-    ),
-    (keras("GlorotUniform", input_axes=[0]), "/config/input_axes", f"{AXES}; got [0]"),
-    (keras("GlorotUniform", output_axes=0), "/config/output_axes", f"{AXES}; got 0"),
-    *(
-        (keras("HeNormal", seed=seed), "/config/seed", f"must be an integer, a SeedGenerator or null; got {shown}")
-        for seed, shown in ((1.5, "1.5"), (True, "true"), ("1", '"1"'), ({}, "{}"))
-    ),
-    (keras("Zeros", dtype="int8"), "/config/dtype", 'must be the name of a float type, or null; got "int8"'),
-    # PyTorch.
-    ({"type": "xavier_uniform_", "gian": 1}, "/gian", "unknown field; did you mean 'gain'?"),
-    ({"type": "xavier_uniform_", "mode": "fan_in"}, "/mode", "unknown field; known are type, gain"),
-    ({"type": "xavier_normal_", "a/b~": 1}, "/a~1b~0", "unknown field; known are type, gain"),
-    ({"type": "normal_", "std": -1}, "/std", "must be above 0.0; got -1"),
-    ({"type": "uniform_", "low": 0}, "/low", "unknown field; known are type, a, b"),
-    ({"type": "uniform_", "a": 1}, "", 'a must be below b; got {"type": "uniform_", "a": 1}'),
-    ({"type": "uniform_", "a": "1"}, "/a", 'must be a number; got "1"'),
-    ({"type": "trunc_normal_", "a": 3}, "", 'a must be below b; got {"type": "trunc_normal_", "a": 3}'),
-    ({"type": "constant_"}, "/val", "val is required, but missing"),
-    ({"type": "constant_", "val": None}, "/val", "must be a number; got null"),
-    ("constant_", "", "val is required, but missing"),
-    ("sparse_", "", "sparsity is required, but missing"),
-    ({"type": "dirac_", "groups": 0}, "/groups", "must be at least 1; got 0"),
-    ({"type": "kaiming_uniform_", "a": "x", "nonlinearity": "relu"}, "/a", 'must be a number; got "x"'),
-    # Burn.
-    ({"XavierUniform": 5}, "/XavierUniform", "must be an object; got 5"),
-    ({"XavierUniform": {"gain": "tanhh"}}, "/XavierUniform/gain", None),
-    ({"XavierUniform": {"gain": 0}}, "/XavierUniform/gain", "must be above 0.0; got 0"),
-    ({"XavierUniform": {"gain": 1, "type": 1}}, "/XavierUniform/type", "unknown field; known are gain"),
-    ({"Constant": {}}, "/Constant/value", "value is required, but missing"),
-    ({"Uniform": {"min": 2, "max": 1}}, "", 'min must be below max; got {"Uniform": {"min": 2, "max": 1}}'),
-    ({"KaimingNormal": {"fan_out_only": 1}}, "/KaimingNormal/fan_out_only", "must be true or false; got 1"),
-    # None of these.
-    ({"Zeros": {}}, "/type", "type is required, but missing"),
-    ({"XavierUniform": {}, "XavierNormal": {}}, "/type", "type is required, but missing"),
-    ({"xavierUniform": {}}, "/type", "type is required, but missing"),
-]
-
-
-@pytest.mark.parametrize(
-    ("initializer", "pointer", "message"), WRONG, ids=[f"{n}:{row[1]}" for n, row in enumerate(WRONG)]
-)
-@pytest.mark.parametrize("position", ["/initializer", "/layers/0/recurrent_initializer"])
-def test_a_fault_points_into_the_callers_form_in_its_words(
-    position: str, initializer: Json, pointer: str, message: str | None
-) -> None:
-    [(found, said)] = faults(at(position, initializer))
-
-    assert found == position + pointer
-    assert message is None or said == message
 
 
 @pytest.mark.parametrize("position", POSITIONS)

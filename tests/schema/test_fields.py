@@ -126,10 +126,7 @@ def test_initializer_aliases_are_resolved(alias: str, name: str) -> None:
 
 
 def test_layer_aliases_are_resolved() -> None:
-    fields = {
-        "linear": {"in_features": 3, "out_features": 2},
-        "depthwise_conv": {"in_channels": 3, "kernel_size": 2},
-    }
+    fields = {"linear": {"in_features": 3, "out_features": 2}, "depthwise_conv": {"in_channels": 3, "kernel_size": 2}}
     for alias, name in LAYER_ALIASES.items():
         [layer] = read(layers=[{"type": alias, "name": "fc"} | fields[name]]).layers
         assert layer.type == name

@@ -103,7 +103,7 @@ def test_uniform_values_are_those_of_the_independent_implementation(p: Precision
 @each_distribution
 @each_precision
 def test_many_values_are_those_of_the_independent_implementation(p: Precision, distribution: str) -> None:
-    words = random_words(p, 20_000)
+    words = random_words(p, 5_000)
     f = REFERENCES[p.bits]
 
     def value(word: int) -> float:
@@ -132,18 +132,8 @@ def test_the_complement_of_a_word_has_the_negative_value_bit_for_bit(
     )
 
 
-@each_distribution
 @each_precision
-def test_the_complements_of_many_words_have_the_negative_values(p: Precision, distribution: str) -> None:
-    words = random_words(p, 1 << 18, seed=2)
-
-    np.testing.assert_array_equal(
-        values_of(distribution, ~words, p).view(p.word), (-values_of(distribution, words, p)).view(p.word)
-    )
-
-
-@each_precision
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_folding_the_unit_into_the_scale_rounds_as_the_two_steps_do(p: Precision, data: st.DataObject) -> None:
     least, most = SMALLEST[p.bits], float(np.finfo(p.floating).max)
@@ -180,7 +170,7 @@ def test_a_binary64_fraction_refines_the_binary32_fraction() -> None:
 def test_normal_values_are_within_their_stated_error_of_the_exact_quantile(p: Precision) -> None:
     top = 1 << (p.bits - 1)
     deep_tail = [((top - 1) ^ far) % (2 * top) for bits in range(p.bits - 1) for far in (1 << bits, 3 << bits >> 1)]
-    words = np.concatenate([random_words(p, 20_000), np.array(deep_tail, p.word)]) & p.word(top - 1)
+    words = np.concatenate([random_words(p, 8_000), np.array(deep_tail, p.word)]) & p.word(top - 1)
 
     values = values_of("normal", words, p)
 
@@ -249,14 +239,3 @@ def test_a_value_that_rounds_past_an_end_is_clamped_to_it(p: Precision, low: flo
     half, middle, most = p.floating((high - low) / 2), p.floating((high + low) / 2), 1 - p.unit
     assert middle + most * half > p.floating(high) or middle - most * half < p.floating(low)
     assert p.floating(low) <= least < greatest <= p.floating(high)
-
-
-@each_distribution
-@each_precision
-def test_drawing_leaves_no_trace_in_a_later_draw(p: Precision, distribution: str) -> None:
-    few, many = random_words(p, 17), random_words(p, 5001, seed=9)
-    before = values_of(distribution, few, p)
-
-    values_of("normal", many, p, 3.0)
-
-    np.testing.assert_array_equal(values_of(distribution, few, p), before)

@@ -11,12 +11,18 @@ import pytest
 
 from service.distributions.base import Distribution
 from service.distributions.elementwise import Normal, TruncatedNormal, Uniform
+from service.distributions.truncated import CutNormal
 from service.stream.dtypes import DType
 from service.stream.scratch import scratch
 from service.stream.words import Elements, WordSource
 from tests.stream.drawing import Array
 
-DISTRIBUTIONS: tuple[Distribution, ...] = (Uniform(-0.5, 0.25), Normal(0.0, 0.02), TruncatedNormal(1.0, 0.5))
+DISTRIBUTIONS: tuple[Distribution, ...] = (
+    Uniform(-0.5, 0.25),
+    Normal(0.0, 0.02),
+    TruncatedNormal(1.0, 0.5),
+    CutNormal(0.0, 1.0, -1.0, 3.0),
+)
 CHUNK = 3001
 CHUNKS = 5
 Task = tuple[Distribution, DType, str, Elements]

@@ -6,7 +6,6 @@ import math
 import struct
 from decimal import Decimal, localcontext
 from hashlib import sha256
-from itertools import accumulate
 from math import inf, nextafter
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from service.distributions.numerics.probabilities import tail_probabilities
 from service.stream import truncation
 from service.stream.precision import BINARY32, BINARY64, Precision
-from service.stream.truncation import BLOCK, TAIL_P, TAIL_Q, Cut, cut_normal
+from service.stream.truncation import TAIL_P, TAIL_Q, Cut, cut_normal
 from tests.distributions.numerics.test_probabilities import centred, density, exact_context
 from tests.stream import reference
 from tests.stream.drawing import random_words, values_of
@@ -207,15 +206,6 @@ def test_the_tail_is_within_its_stated_error_as_far_as_binary64_goes() -> None:
         assert abs(tail_error(value, t)) < RELATIVE_ERROR * value
 
 
-@each_cut
-@each_width
-def test_no_value_passes_an_end(bits: int, low: float, high: float) -> None:
-    values = draw(some_words(bits, 1 << 14), cut_at(low, high))
-
-    assert low <= values.min()
-    assert values.max() <= high
-
-
 @quick
 @given(cut=cuts(), mean=st.integers(-(10**6), 10**6), std=st.floats(1e-6, 1e6), seed=st.integers(0, 99))
 def test_no_value_passes_an_end_after_scaling_and_rounding(cut: Cut, mean: int, std: float, seed: int) -> None:
@@ -246,32 +236,6 @@ def test_the_mirrored_cut_has_the_negative_values_for_complements(bits: int, low
     mirrored = draw(~words, cut_at(-high, -low), -0.75, 0.3)
 
     np.testing.assert_array_equal(mirrored, -draw(words, cut_at(low, high), 0.75, 0.3))
-
-
-@each_cut
-def test_a_greater_word_never_has_a_much_smaller_value(low: float, high: float) -> None:
-    words = np.sort(np.concatenate([some_words(64, 1 << 14).view(np.int64), runs_of_words(low, high)]))
-
-    values = draw(words.view(np.uint64), cut_at(low, high))
-
-    assert ((np.maximum.accumulate(values) - values) <= BACKWARD_STEP * np.spacing(np.abs(values))).all()
-
-
-def runs_of_words(low: float, high: float) -> NDArray[np.int64]:
-    """Words close together about the places where central values meet tails, and about some others."""
-    rng = np.random.default_rng(7)
-    places = [crossing(cut_at(low, high), end) for end in (-2.0, 2.0)] + rng.integers(-(2**62), 2**62, 5).tolist()
-    steps = np.concatenate([np.arange(-500, 500) << shift for shift in (0, 9, 11)])
-    return np.concatenate([place + steps for place in places])
-
-
-def crossing(cut: Cut, end: float) -> int:
-    """The first word whose value is at an end or above, by halving; a word of the middle where there is none."""
-    first, last = -(2**62), 2**62
-    while last - first > 1:
-        middle = (first + last) // 2
-        first, last = (middle, last) if quantile(middle >> 1 | 1, cut) < end else (first, middle)
-    return last if abs(last) < 2**62 else 0
 
 
 @pytest.mark.parametrize(("low", "high"), [cut for cut in CUTS if cut[1] - cut[0] > 1e-5])
@@ -314,33 +278,6 @@ def test_what_the_contract_draws_too_is_the_same_but_for_last_places(
     np.testing.assert_allclose(
         draw(words, cut_at(low, high)), values_of(distribution, words, BINARY64), rtol=2e-15, atol=1e-15
     )
-
-
-@given(sizes=st.lists(st.integers(0, 400), max_size=6))
-@quick
-def test_any_partition_of_words_has_the_values_of_the_whole(sizes: list[int]) -> None:
-    words, cut = random_words(BINARY64, sum(sizes)), cut_at(-1.0, 2.5)
-
-    parts = [draw(part, cut, 0.1, 2.0) for part in np.split(words, list(accumulate(sizes)))]
-
-    assert np.concatenate(parts).tobytes() == draw(words, cut, 0.1, 2.0).tobytes()
-
-
-def test_more_words_than_are_drawn_at_once_have_the_values_of_their_parts() -> None:
-    words, cut = random_words(BINARY32, 2 * BLOCK + 3), cut_at(-1.0, inf)
-
-    parts = [draw(part, cut) for part in np.split(words, [5, BLOCK - 1, 2 * BLOCK])]
-
-    assert np.concatenate(parts).tobytes() == draw(words, cut).tobytes()
-
-
-def test_drawing_leaves_no_trace_in_a_later_draw() -> None:
-    words, cut = random_words(BINARY64, 17), cut_at(-2.2, 2.2)
-    before = draw(words, cut).tobytes()
-
-    draw(random_words(BINARY64, 5001, seed=9), cut_at(3.0, inf), 3.0, 0.2)
-
-    assert draw(words, cut).tobytes() == before
 
 
 def test_a_cut_so_narrow_that_a_square_underflows_is_drawn_right() -> None:

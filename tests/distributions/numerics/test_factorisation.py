@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from service.distributions.numerics import factorisation, products
 from service.distributions.numerics.factorisation import LANES, PANEL, orthogonal_factor
 from service.distributions.numerics.products import product
-from tests.distributions import fresh_process
-from tests.distributions.fresh_process import FACTORISED, dependent, entries, report_of
+from tests.distributions.numerics import matrices
+from tests.distributions.numerics.matrices import FACTORISED, GOLDEN, dependent, entries
 
 Matrix = NDArray[np.float64]
 
@@ -34,22 +34,6 @@ SHAPES: Final = [
     (LANES + 1, 3),
     (2 * LANES + 5, PANEL + 2),
 ]
-GOLDEN: Final = {
-    "1 x 1": "6c3c396ed6b5c36d",
-    "5 x 1": "a4f84e01732ad137",
-    "3 x 3": "2dc9463f4df6f0dc",
-    "7 of 9 x 4": "fe20a6b57a0dd8e3",
-    "64 x 64": "f949a4c249ae084c",
-    "65 x 65": "54d3cd1254ccf4bf",
-    "257 x 200": "7d71c1f5393a3a83",
-    "4100 x 66": "b982f292c76fdc1f",
-    "zeros": "6cd1867a1c91dea5",
-    "dependent": "c6a3ce09c268e6e7",
-    "product": "37301d9dd3844bc3",
-}
-FEATURES: Final = fresh_process.enabled_features()
-SWITCHED_OFF: Final = [FEATURES[first:] for first in range(len(FEATURES))]
-KERNELS: Final = {"Prescott": "Katmai", "Nehalem": "Nehalem", "Haswell": "Haswell", "SkylakeX": "SkylakeX"}
 DEFICIENT: Final[dict[str, Callable[[], Matrix]]] = {
     "zeros": lambda: np.zeros((9, 6)),
     "negative zeros": lambda: np.full((9, 6), -0.0),
@@ -119,14 +103,6 @@ def test_what_remains_is_a_triangle_with_a_positive_diagonal(shape: tuple[int, i
     assert (r.diagonal() > 0).all()
     assert (np.abs(np.tril(r, -1)) <= 50 * EPSILON * norms).all()
     assert (np.abs(product(q, np.triu(r)) - matrix) <= 50 * EPSILON * norms).all()
-
-
-@each_shape
-def test_the_factor_is_near_that_of_lapack(shape: tuple[int, int]) -> None:
-    matrix = entries(*shape)
-    q, r = np.linalg.qr(matrix)
-
-    assert np.allclose(factor(shape), q * np.sign(r.diagonal()), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (6, 1), (9, 4), (8, 8)], ids=str)
@@ -224,27 +200,4 @@ def test_the_matrix_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", FACTORISED)
 def test_bits_never_change(name: str) -> None:
-    assert fresh_process.sha(orthogonal_factor(FACTORISED[name]())) == GOLDEN[name]
-
-
-@pytest.mark.parametrize("core", KERNELS)
-def test_kernels_change_no_bit(core: str) -> None:
-    report = report_of(OPENBLAS_CORETYPE=core)
-
-    assert report["digests"] == GOLDEN
-    if report["kernels"] != KERNELS[core]:
-        pytest.skip(f"OpenBLAS has or takes no kernels for {core} here")
-
-
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_threads_change_no_bit(threads: str) -> None:
-    assert report_of(OPENBLAS_NUM_THREADS=threads)["digests"] == GOLDEN
-
-
-@pytest.mark.skipif(not FEATURES, reason="NumPy dispatches no feature that this processor has")
-@pytest.mark.parametrize("features", SWITCHED_OFF, ids=" ".join)
-def test_processor_features_change_no_bit(features: list[str]) -> None:
-    report = report_of(NPY_DISABLE_CPU_FEATURES=" ".join(features))
-
-    assert set(report["features"]) == set(FEATURES) - set(features)  # NumPy ignores names it does not know
-    assert report["digests"] == GOLDEN
+    assert matrices.sha(orthogonal_factor(FACTORISED[name]())) == GOLDEN[name]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.distributions.numerics import products
 from service.distributions.numerics.products import BLOCK, add_product, product
-from tests.distributions.fresh_process import entries, report_of
+from tests.distributions.numerics.matrices import entries
 
 Matrix = NDArray[np.float64]
 
@@ -140,12 +140,6 @@ def test_the_sizes_of_work_change_no_bit(unit: int, tile: int, monkeypatch: pyte
     monkeypatch.setattr(products, "TILE", tile)
 
     assert product(left, right).tobytes() == expected.tobytes()
-
-
-def test_the_number_of_threads_changes_no_bit() -> None:
-    one, two = (report_of(OPENBLAS_NUM_THREADS=threads)["digests"]["product"] for threads in ("1", "2"))
-
-    assert one == two
 
 
 def test_stacks_are_multiplied_one_by_one() -> None:

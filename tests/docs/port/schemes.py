@@ -19,7 +19,7 @@ SCHEMES: Final = {
 
 def _number(cell: str) -> float:
     """A number of the table, or the default of a parameter that stands there by its name."""
-    return 1.0 if cell == "`scale`" else float(cell)
+    return 1.0 if cell == "scale" else float(cell)
 
 
 def scaled(initializer: dict[str, Any], fans: Fans, rule: str) -> Law:
