@@ -1,4 +1,4 @@
-"""What one request may cost, and whom it may hold up: refusals, ranges of kept plans, a flood beside small requests.
+"""What one request may cost, and how it delays others: refusals, ranges of cached plans, floods beside small requests.
 
 Usage: python benchmarks/bounds.py; needs nothing but what the tests need.
 """
@@ -36,13 +36,13 @@ ASKED = 60
 
 
 def listed(template: str, times: int, **more: Any) -> bytes:
-    """A specification of as many layers, each with its number in it."""
+    """A specification of `times` layers, each with its number in place of #."""
     layers = ",".join(template.replace("#", str(number)) for number in range(times))
     return (json.dumps({"seed": 1} | more)[:-1] + f', "layers": [{layers}]}}').encode()
 
 
 def repeated(times: int, seed: int = 1) -> bytes:
-    """A specification of two tensors so many times."""
+    """A specification that repeats a layer of two tensors."""
     linear = {"type": "linear", "name": "fc", "in_features": 2, "out_features": 2}
     layers = [{"type": "repeat", "name": "h", "times": times, "layers": [linear]}]
     return json.dumps({"seed": seed, "layers": layers}).encode()
@@ -79,7 +79,7 @@ WRONG = {
 
 
 def refusing() -> None:
-    """In process, processor seconds of the largest requests that are refused."""
+    """Processor seconds for refusing the largest requests, in process."""
     gc.set_threshold(COLLECT_AFTER)  # as the server does
     print("\nRefusing the largest requests, processor seconds in process, aim < 1 s")
     for name, raw in WRONG.items():
@@ -94,11 +94,11 @@ def _refused(raw: bytes) -> float:
         outline.expanded()
     except Refused:
         return time.process_time() - start
-    raise AssertionError("it was to be refused")
+    raise AssertionError("it should be refused")
 
 
 def ranges() -> None:
-    """One byte of a file of 100,000 tensors whose plan is kept, against one of a single layer."""
+    """One byte of a file of 100,000 tensors, compared with one of a file of a single layer; both plans are cached."""
     print("\nRange: bytes=0-0, the plan kept, milliseconds")
     with server(our_server()) as ours:
         ask = {
@@ -121,7 +121,7 @@ def _path(spec: bytes, query: str) -> str:
 
 
 def floods() -> None:
-    """A small POST while others ask for HEAD of 100,000 tensors again and again, each time with another seed."""
+    """A small POST while other clients keep sending HEAD for 100,000 tensors, each time with another seed."""
     print("\nA small POST beside a flood of HEAD on 100,000 tensors, milliseconds")
     path, seeds = _path(repeated(50_000), "?statistics=none&seed="), count(1)
     with server(our_server()) as ours:

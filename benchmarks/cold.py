@@ -1,4 +1,4 @@
-"""How long the command line takes from nothing, against what it cannot do without: NumPy and pydantic.
+"""How long the command line takes to start, compared with importing what it cannot do without: NumPy and pydantic.
 
 Usage: python benchmarks/cold.py; needs nothing but what the service needs.
 """
@@ -21,7 +21,7 @@ CONTENDERS = {
 }
 AIMS = {"xavier plan": "aim < 3 x"}
 CACHING = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-"""An environment in which the run that does not count leaves its bytecode to those that do."""
+"""An environment in which the run that does not count caches the bytecode for those that do."""
 
 
 def _run(arguments: tuple[str, ...]) -> float:
@@ -30,7 +30,7 @@ def _run(arguments: tuple[str, ...]) -> float:
 
 
 def starting() -> None:
-    """A fresh process each time, its bytecode cached."""
+    """Start a fresh process each time, with cached bytecode."""
     print("\nStarting from nothing, milliseconds")
     found = alternately({name: partial(_run, arguments) for name, arguments in CONTENDERS.items()}, RUNS)
     for name, taken in found.items():

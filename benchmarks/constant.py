@@ -1,4 +1,4 @@
-"""The same server with nothing to compute: one buffer of a chunk's size, sent again and again."""
+"""A server with nothing to compute: it sends one buffer of a chunk's size again and again."""
 
 from __future__ import annotations
 

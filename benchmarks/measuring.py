@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating runs, medians, a real server, and a reader in a process of its own."""
+"""Shared by the benchmarks: alternating runs, medians, a real server, and a reader in a separate process."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ BY_THE_CLOCK = (
     "-c",
     "import os, signal, sys; signal.alarm(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])",
 )
-"""Becomes the command that follows, which a signal ends after so many seconds."""
+"""Replaces itself with the command that follows, which a signal ends after the given number of seconds."""
 
 
 def alternately(contenders: Mapping[str, Callable[[], float]], runs: int) -> dict[str, float]:
-    """The median of what each contender returns, after one run that does not count, all taking turns."""
+    """The median of what each contender returns; they take turns, and the first run of each does not count."""
     for contender in contenders.values():
         contender()
     figures: dict[str, list[float]] = {name: [] for name in contenders}
@@ -49,7 +49,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def tensor_spec(nbytes: int, initializer: object) -> bytes:
-    """A specification of about so many bytes of F32, in tensors of at most 1 GiB."""
+    """A specification of about `nbytes` bytes of F32, in tensors of at most 1 GiB."""
     rows = min(nbytes, GI) // (4 * 16384)
     tensor = {"type": "tensor", "name": "w", "shape": [rows, 16384], "initializer": initializer}
     layers = [{"type": "repeat", "name": "block", "times": max(nbytes // GI, 1), "layers": [tensor]}]
@@ -58,7 +58,7 @@ def tensor_spec(nbytes: int, initializer: object) -> bytes:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its port, its process, and the file of its log."""
+    """A running server: its port, its process, and its log file."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -66,7 +66,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The id of the process."""
         return self.process.pid
 
     def memory(self, field: str) -> float:
@@ -77,7 +77,7 @@ class Server:
 
 @contextmanager
 def server(command: list[str], most_seconds: int = 3600) -> Iterator[Server]:
-    """A server process on a free port of the loopback, ended at the end, or by the clock should nobody be left."""
+    """A server process on a free loopback port; it ends with the context, or after `most_seconds` in any case."""
     with TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as written:
@@ -89,7 +89,7 @@ def server(command: list[str], most_seconds: int = 3600) -> Iterator[Server]:
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    """The port that the log of a server names, once it does."""
+    """The port of a server, once its log names it."""
     end = time.monotonic() + START_SECONDS
     while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())):
         if process.poll() is not None or time.monotonic() > end:
@@ -114,7 +114,7 @@ def our_server() -> list[str]:
 
 @dataclass(frozen=True)
 class Read:
-    """What reading one answer took."""
+    """The time and the bytes that reading one answer took."""
 
     seconds: float
     nbytes: int
@@ -132,7 +132,7 @@ def _request(body: bytes, path: str, field: str) -> bytes:
 
 
 def read(port: int, body: bytes, path: str = WEIGHTS, field: str = "") -> Read:
-    """Read one answer to its end and drop it, in this process."""
+    """Read one answer to its end in this process, and drop it."""
     buffer = bytearray(MI)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         start = time.perf_counter()
@@ -146,7 +146,7 @@ def read(port: int, body: bytes, path: str = WEIGHTS, field: str = "") -> Read:
 
 
 def first_byte(port: int, body: bytes) -> float:
-    """Seconds from the request to the first byte of the file; the connection is left then."""
+    """Seconds from the request to the first byte of the file; then the connection is closed."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         start = time.perf_counter()
         connection.sendall(_request(body, WEIGHTS, ""))
@@ -157,7 +157,7 @@ def first_byte(port: int, body: bytes) -> float:
 
 
 def read_elsewhere(port: int, body: bytes) -> Read:
-    """The same for weights, in a process of its own, as a real client is."""
+    """Read weights in a separate process, like a real client."""
     code = (
         "import sys; from measuring import read; body = sys.stdin.buffer.read();"
         f" found = read({port}, body); print(found.seconds, found.nbytes)"

@@ -1,4 +1,4 @@
-"""Speed and memory, measured side by side in one run: medians, and ratios to what they are held against.
+"""Speed and memory, measured side by side in one run: medians, and their ratios to other contenders.
 
 Usage: python benchmarks/run.py [drawing] [whole] [serving] [memory] [planning]
 """
@@ -49,7 +49,7 @@ AIMS = {"xavier_uniform": 4.0, "xavier_normal": 1.2, "truncated_normal": 15.0}
 
 
 def drawing() -> None:
-    """In process, 64 Mi values of F32, all cores, into memory that is there already, as torch does it."""
+    """In process: 64 Mi values of F32 on all cores, into memory that is already there, as in torch."""
     keep_freed_memory()
     print(f"\nDrawing in process, {VALUES // MI} Mi values of F32, {Settings().threads} threads, ns a value")
     tensor = torch.empty(SHAPE)
@@ -68,12 +68,12 @@ def drawing() -> None:
 
 def _draw(pool: ThreadPoolExecutor, tensor: TensorPlan, out: NDArray[np.float32]) -> float:
     step = CHUNK_BYTES // 4
-    fill = lambda first: tensor.fill(first, out[first : first + step])  # noqa: E731 - as short as it is
+    fill = lambda first: tensor.fill(first, out[first : first + step])  # noqa: E731 - a lambda is enough
     return seconds(lambda: list(pool.map(fill, range(0, VALUES, step))))
 
 
 def whole() -> None:
-    """Tensors that are drawn whole, and a normal cut elsewhere than at 2 sigma, against torch; one tensor each time."""
+    """Tensors that are drawn whole, and a normal that is not cut at 2 sigma, against torch; one tensor at a time."""
     print("\nDrawing whole, F32, seconds a tensor")
     for size, aim in ((1024, "aim < 5 s"), (2048, "aim < 40 s")):
         tensor = torch.empty(size, size)
@@ -96,14 +96,14 @@ def whole() -> None:
 
 
 def _fresh(size: int, initializer: object) -> float:
-    """Seconds for one square tensor of a name that was not drawn before."""
+    """Seconds for one square tensor with a name that was not drawn before."""
     layer = {"type": "tensor", "name": next(NAMES), "shape": [size, size], "initializer": initializer}
     [tensor] = make_plan(read_spec(json.dumps({"seed": 1, "layers": [layer]}).encode())).tensors
     return seconds(partial(tensor.fill, 0, np.empty(size * size, np.float32)))
 
 
 def serving() -> None:
-    """Over HTTP, 1 GiB, reader and server on the same cores, against constant bytes and against torch in process."""
+    """Over HTTP: 1 GiB, reader and server on the same cores, against constant bytes and against torch in process."""
     print("\nOver HTTP, 1 GiB of F32, statistics=none, a reader in a process of its own, GB/s")
     tensor = torch.empty(GI // 4 // SHAPE[1], SHAPE[1])
     constant_server = [sys.executable, str(Path(__file__).parent / "constant.py")]
@@ -154,7 +154,7 @@ def memory() -> None:
 
 
 def planning() -> None:
-    """10,000 tensors."""
+    """Planning 10,000 tensors, in process and over HTTP."""
     print("\nPlanning 10,000 tensors")
     layers = [
         {"type": "linear", "name": f"layer{number}", "in_features": 64 + number, "out_features": 64}

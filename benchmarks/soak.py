@@ -1,9 +1,9 @@
-"""Clients of every kind at once, for minutes: no wrong byte, no stall of the server, nothing left behind.
+"""Clients of every kind at once, for minutes: no wrong byte, no stall of the server, and nothing left behind.
 
 Usage: python benchmarks/soak.py [--seconds 120] [--clients 64]
        python benchmarks/soak.py --memory
 
-Runs on Linux, whose /proc it reads. Exit status 1 says that an aim was missed; the reasons are printed.
+It reads /proc, so it runs on Linux only. Exit status 1 means that an aim was missed; the reasons are printed.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from measuring import GI, MI, ROOT, Server, our_server, server, tensor_spec
 KI: Final = 1 << 10
 WARM_UP_SECONDS: Final = 20.0
 SILENT_SECONDS: Final = 30.0
-"""How long the server may neither take nor send a byte before that is an error."""
+"""How long the server may neither read nor send a byte before that is an error."""
 LEAVE_SECONDS: Final = 10.0
-"""How long the server may go on sending to a client that has said goodbye."""
+"""How long the server may go on sending to a client that has closed its side."""
 SETTLING_SECONDS: Final = 3.0
 SAMPLED_EVERY: Final = 0.2
 MOST_WAITED: Final = 10.0
@@ -59,7 +59,7 @@ MOST_UNTIL_IDLE: Final = 30.0
 SLOW_BYTES: Final = 64 * KI
 SLOW_SECONDS: Final = 10
 HASHED: Final = 0.5
-"""The part of large streams whose CRC-32 is compared; of the others only the length is: the cores are the server's."""
+"""The share of large streams whose CRC-32 is compared; for the others only the length is, to leave the cores free."""
 BURST: Final = 8
 """Small requests on one connection."""
 
@@ -67,7 +67,7 @@ AIM_P99: Final = 0.1
 AIM_IDLE: Final = 2.0
 AIM_PEAK: Final = 400.0
 FEW: Final = 3
-"""Descriptors that there may be more at the end than at the start."""
+"""How many more descriptors may be open at the end than at the start."""
 MEMORY_SECONDS: Final = 30.0
 MOST_TOLD: Final = 10
 
@@ -80,14 +80,14 @@ class Wrong(Exception):
 
 
 class RetryLater(Exception):
-    """The server is busy, and says when to come again."""
+    """The server is busy, and says when to come back."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self.seconds = seconds
 
 
-# What is asked for
+# Requests
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ MIDDLE: Final = _spec(
         _tensor((1 << 20,), {"type": "truncated_normal", "std": 0.02}),
     ]
 )
-"""The file whose ranges are compared: every width of element, and tensors that chunks do not divide."""
+"""The file whose ranges are compared: elements of every width, and tensors that chunks do not divide evenly."""
 JSON_WEIGHTS: Final = [
     Request("POST", path, _spec([_linear(inputs, 64)]))
     for path in ("/v1/weights?format=json", "/v1/weights?format=json&encoding=base64&statistics=none")
@@ -187,7 +187,7 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
-        """Count what others have seen as well."""
+        """Add what other clients have seen."""
         self.requests += other.requests
         self.nbytes += other.nbytes
         self.turned_away += other.turned_away
@@ -196,14 +196,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Answer:
-    """The head of an answer."""
+    """The header of an answer."""
 
     status: int
     fields: dict[str, str]
 
 
 class Connection:
-    """A connection and the least HTTP there is: nothing is received unless it is asked for."""
+    """A connection with a minimal HTTP client: nothing is received unless it is asked for."""
 
     def __init__(self, port: int, tally: Tally, buffer: int | None = None) -> None:
         self.tally = tally
@@ -235,7 +235,7 @@ class Connection:
             await asyncio.get_running_loop().sock_sendall(self._socket, raw)
 
     async def ask(self, request: Request) -> Answer:
-        """Send a request and receive the head of its answer, which must have the right status."""
+        """Send a request and receive the header of its answer, which must have the right status."""
         if self.left or self._rest:
             raise Wrong("bytes after the end of an answer")
         self.tally.requests += 1
@@ -248,7 +248,7 @@ class Connection:
         return answer
 
     async def receive(self, most: int = 256 * KI) -> memoryview:
-        """Some bytes of the body, good until the next call; none at its end."""
+        """Some bytes of the body, valid until the next call; none at its end."""
         most = min(most, self.left)
         if not most:
             return memoryview(b"")
@@ -270,7 +270,7 @@ class Connection:
         return b"".join([bytes(piece) async for piece in self.pieces(most)])
 
     async def say_goodbye(self) -> None:
-        """Close our direction, and take what still comes until the server closes its own."""
+        """Close our direction, and read what still comes until the server closes its own."""
         self._socket.shutdown(socket.SHUT_WR)
         with suppress(ConnectionError):
             async with asyncio.timeout(LEAVE_SECONDS):
@@ -289,7 +289,7 @@ class Connection:
         return self._received[:n]
 
     async def _take(self, most: int | None = None) -> int:
-        await asyncio.sleep(0)  # receiving does not let others in when bytes are there
+        await asyncio.sleep(0)  # receiving does not yield to other tasks if bytes are there
         async with asyncio.timeout(SILENT_SECONDS):
             return await asyncio.get_running_loop().sock_recv_into(self._socket, self._received[:most])
 
@@ -313,7 +313,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Known:
-    """A file as the command line writes it, and where the server has it."""
+    """A file as the command line writes it, and its address on the server."""
 
     body: bytes
     path: str
@@ -324,12 +324,12 @@ class Known:
 
     @property
     def post(self) -> Request:
-        """The request for it by its specification."""
+        """The request for the file by its specification."""
         return Request("POST", WEIGHTS, self.body)
 
     @property
     def get(self) -> Request:
-        """The request for it by its permalink."""
+        """The request for the file by its permalink."""
         return Request("GET", self.path)
 
 
@@ -340,11 +340,11 @@ class World:
     port: int
     files: dict[str, Known] = field(default_factory=dict)
     learned: dict[Request, bytes] = field(default_factory=dict)
-    """The digests of answers that are the same for ever, taken before there was any load."""
+    """The digests of answers that never change, taken before there was any load."""
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     def check(self, request: Request, body: bytes) -> None:
-        """Compare an answer with the one that the same request got at first."""
+        """Compare an answer with the first one to the same request."""
         digest = sha256(body).digest()
         if self.learned.setdefault(request, digest) != digest:
             raise Wrong(f"another answer than at first to {request.method} {request.path[:40]}: {body[:80]!r}")
@@ -360,7 +360,7 @@ class Client:
         self.tally = world.tallies.setdefault(kind, Tally())
 
     async def run(self) -> NoReturn:
-        """Ask again and again; who is turned away asks the same thing later."""
+        """Ask again and again; after being turned away, ask the same thing later."""
         while True:
             state = self.random.getstate()
             try:
@@ -379,7 +379,7 @@ class Client:
 
 
 def burst_of(requests: Sequence[Request]) -> Callable[[Client], Awaitable[None]]:
-    """Some of these requests on one connection, each answer compared with the first to the same request."""
+    """Send some of these requests on one connection, and compare each answer with the first to the same request."""
 
     async def ask(client: Client) -> None:
         async with client.connect() as connection:
@@ -391,7 +391,7 @@ def burst_of(requests: Sequence[Request]) -> Callable[[Client], Awaitable[None]]
 
 
 async def ask_heads(client: Client) -> None:
-    """HEAD, and GET of what the client has."""
+    """HEAD, and GET with the ETag that the client already has."""
     async with client.connect() as connection:
         for known in client.random.choices(list(client.world.files.values()), k=BURST):
             head = await connection.ask(Request("HEAD", known.path))
@@ -435,7 +435,7 @@ def stream_of(name: str) -> Callable[[Client], Awaitable[None]]:
 
 
 async def take_whole(connection: Connection, known: Known, *, hashed: bool) -> None:
-    """The rest of a whole file, of which nothing has been taken yet."""
+    """Read a whole file, of which nothing has been read yet, and compare it."""
     if connection.left != known.length:
         raise Wrong(f"{connection.left} bytes promised of {known.length}")
     checksum = 0
@@ -447,7 +447,7 @@ async def take_whole(connection: Connection, known: Known, *, hashed: bool) -> N
 
 
 async def read_slowly(client: Client) -> None:
-    """64 KiB a second for a while, compared; the rest is left."""
+    """Read 64 KiB a second for a while, and compare; the rest is not read."""
     known = client.world.files["middle"]
     async with client.connect(SLOW_BYTES) as connection:
         await connection.ask(client.random.choice((known.post, known.get)))
@@ -459,7 +459,7 @@ async def read_slowly(client: Client) -> None:
 
 
 async def stall(client: Client) -> None:
-    """A whole file with a pause of some seconds inside."""
+    """Read a whole file with a pause of some seconds in the middle."""
     known = client.world.files["middle"]
     async with client.connect(SLOW_BYTES) as connection:
         await connection.ask(known.get)
@@ -470,21 +470,21 @@ async def stall(client: Client) -> None:
 
 
 async def leave_politely(client: Client) -> None:
-    """Leave at any byte of the request or the answer by FIN."""
+    """Leave with FIN at any byte of the request or the answer."""
     async with client.connect() as connection:
         await go_some_way(client, connection)
         await connection.say_goodbye()
 
 
 async def leave_rudely(client: Client) -> None:
-    """Leave at any byte of the request or the answer by RST."""
+    """Leave with RST at any byte of the request or the answer."""
     async with client.connect() as connection:
         await go_some_way(client, connection)
         connection.reset()
 
 
 async def go_some_way(client: Client, connection: Connection) -> None:
-    """As far as to a random byte of the request, to the time without an answer yet, or to a random byte of it."""
+    """Go on to a random byte of the request, to the time before the answer, or to a random byte of the answer."""
     random, files = client.random, client.world.files
     request = random.choice([*(known.post for known in files.values()), files["middle"].get, *STATISTICS, *PLANS])
     match random.randrange(4):
@@ -503,7 +503,7 @@ async def go_some_way(client: Client, connection: Connection) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of client: how many of 64 are of it, and what they do."""
+    """A kind of client: its share of 64 clients, and what they do."""
 
     share: int
     ask: Callable[[Client], Awaitable[None]]
@@ -546,7 +546,7 @@ def knows_orthogonal(world: World) -> bool:
 
 
 async def learn(world: World) -> None:
-    """Get every answer that is compared later, one at a time, from the command line where that has it."""
+    """Get every answer to compare with later, one at a time; files come from the command line as well."""
     client = Client(World(world.port), "plans", 0)
     for name, body in {"middle": MIDDLE, **LARGE}.items():
         world.files[name] = await know(client, name, body)
@@ -560,7 +560,7 @@ async def learn(world: World) -> None:
 
 
 async def know(client: Client, name: str, body: bytes) -> Known:
-    """A file by the command line, and the same by HTTP."""
+    """Make a file by the command line, and compare it with the same file by HTTP."""
     checksum, whole = await asyncio.to_thread(_generated, body, keep=name == "middle")
     async with client.connect() as connection:
         await connection.ask(Request("POST", "/v1/plan", body))
@@ -572,7 +572,7 @@ async def know(client: Client, name: str, body: bytes) -> Known:
 
 
 def _generated(body: bytes, *, keep: bool) -> tuple[int, bytes]:
-    """The CRC-32 of a file by the command line, and the file if it is kept."""
+    """The CRC-32 of a file that the command line writes, and the file itself if it is kept."""
     command = [sys.executable, "-m", "service", "generate", "-", "-o", "-"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -586,29 +586,29 @@ def _generated(body: bytes, *, keep: bool) -> tuple[int, bytes]:
     return checksum, b"".join(kept)
 
 
-# What is measured
+# Measurements
 
 
 @dataclass
 class Probes:
-    """What asking for /livez again and again took, in seconds."""
+    """How long requests for /livez took, in seconds."""
 
     latencies: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
-    """How late the prober itself was woken: what the machine, not the server, adds to a latency."""
+    """How late the prober itself was woken: what the machine, rather than the server, adds to a latency."""
     errors: Counter[str] = field(default_factory=Counter)
     processor: float = 0.0
 
 
 def probe(port: int, pipe: Pipe, most_seconds: float) -> None:
-    """Ask for /livez every 50 ms until told to stop, and tell what was found; the main of a process."""
+    """Ask for /livez every 50 ms until told to stop, and send the results; the main function of a process."""
     found = uvloop.run(_probed(port, pipe, most_seconds))
     found.processor = time.process_time()
     pipe.send(found)
 
 
 async def _probed(port: int, pipe: Pipe, most_seconds: float) -> Probes:
-    """Each probe has a connection of its own and waits for no other, so that a stall counts as often as it is due."""
+    """Each probe has its own connection and waits for no other, so that every probe that is due in a stall counts."""
     found, start = Probes(), time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for turn in range(int(most_seconds / PROBED_EVERY)):
@@ -649,7 +649,7 @@ class Prober:
         other.close()
 
     def stop(self) -> Probes:
-        """End it; what it found."""
+        """End the process, and return what it found."""
         self._pipe.send(None)
         found: Probes = self._pipe.recv()
         self._process.join(PROBE_SECONDS)
@@ -658,7 +658,7 @@ class Prober:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a process holds at some time."""
+    """The resources that a process holds at some time."""
 
     resident: float
     """MB"""
@@ -667,10 +667,10 @@ class Figures:
 
 
 def look_at(ours: Server) -> Figures:
-    """What the server holds now.
+    """The resources that the server holds now.
 
     Raises:
-        RuntimeError: it has ended.
+        RuntimeError: the server has ended.
     """
     if ours.process.poll() is not None:
         raise RuntimeError(f"the server ended with status {ours.process.returncode}: {ours.log.read_text()[-2000:]}")
@@ -687,13 +687,13 @@ def processor_of(pid: int) -> float:
 
 
 def processor_of_all() -> float:
-    """Seconds of processor time that the machine has used, without waiting for disks."""
+    """Seconds of processor time that the machine has used, without those spent waiting for disks."""
     user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
     return (user + nice + system + sum(interrupts)) * TICK
 
 
 async def until_idle(ours: Server) -> float:
-    """Seconds until the server begins a window in which it uses next to no processor time."""
+    """Seconds until the start of a window in which the server uses next to no processor time."""
     start = time.monotonic()
     while (begun := time.monotonic()) - start < MOST_UNTIL_IDLE:
         before = processor_of(ours.pid)
@@ -708,7 +708,7 @@ async def until_idle(ours: Server) -> float:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of the mix was like, and what it left."""
+    """What was measured during a run of the mix, and after it."""
 
     seconds: float
     peak: float
@@ -720,7 +720,7 @@ class Outcome:
 
 
 async def soak(ours: Server, world: World, clients: int, seconds: float) -> Outcome:
-    """Run the mix for so long, let all clients leave at once, and wait until the server has settled."""
+    """Run the mix for some seconds, let all clients leave at once, and wait until the server has settled."""
     prober = Prober(ours.port, seconds + 2 * PROBE_SECONDS)
     tasks = [asyncio.create_task(client.run()) for client in deck(world, clients)]
     start, before = time.monotonic(), _processor_times(ours)
@@ -739,7 +739,7 @@ def _processor_times(ours: Server) -> dict[str, float]:
 
 
 async def _highest(ours: Server, seconds: float) -> float:
-    """The most resident memory in MB, looked at again and again for so long."""
+    """The peak of the resident memory in MB, sampled for some seconds."""
     end, peak = time.monotonic() + seconds, 0.0
     while time.monotonic() < end:
         peak = max(peak, look_at(ours).resident)
@@ -748,7 +748,7 @@ async def _highest(ours: Server, seconds: float) -> float:
 
 
 async def _leave(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """All go at once; whatever else ended a task is raised."""
+    """Cancel all tasks at once; an error that ended a task is raised."""
     for task in tasks:
         task.cancel()
     for found in await asyncio.gather(*tasks, return_exceptions=True):
@@ -757,7 +757,7 @@ async def _leave(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 async def run_mix(seconds: float, clients: int) -> list[str]:
-    """Warm up, soak, and print what was found; the reasons why that is not good enough."""
+    """Warm up, soak, and print the results; returns the reasons why they are not good enough."""
     with server(our_server(), int(seconds + WARM_UP_SECONDS + 300)) as ours:
         world = World(ours.port)
         await learn(world)
@@ -775,7 +775,7 @@ async def run_mix(seconds: float, clients: int) -> list[str]:
 
 
 async def run_memory() -> list[str]:
-    """Four streams of 8 GiB, two of them slow, for a while, and what memory that took."""
+    """Read four streams of 8 GiB for a while, two of them slowly; returns the reasons why memory is not good enough."""
     with server(our_server(), int(MEMORY_SECONDS) + 300) as ours:
         tally, before = Tally(), look_at(ours)
         bodies = [tensor_spec(8 * GI, initializer) for initializer in ("xavier_uniform", "xavier_normal")]
@@ -792,7 +792,7 @@ async def run_memory() -> list[str]:
 
 
 async def _take(port: int, body: bytes, tally: Tally, nbytes: int, pause: float) -> None:
-    """Read a stream to its end, with a pause after so many bytes each time."""
+    """Read a stream to its end, with a pause after every `nbytes` bytes."""
     async with Connection(port, tally, nbytes if pause else None) as connection:
         await connection.ask(Request("POST", WEIGHTS, body))
         while connection.left:
@@ -800,7 +800,7 @@ async def _take(port: int, body: bytes, tally: Tally, nbytes: int, pause: float)
             await asyncio.sleep(pause)
 
 
-# What is told
+# Reports
 
 
 def line(name: str, *cells: str) -> None:
@@ -817,7 +817,7 @@ def _quantile(values: Sequence[float], part: float) -> float:
 
 
 def show_requests(tallies: Mapping[str, Tally], probes: Probes) -> None:
-    """A line a kind of client, the sum of all, and the prober."""
+    """Print a line for each kind of client, one for their sum, and one for the prober."""
     line("", "requests", "GB", "turned away", "errors")
     every = Tally()
     for tally in tallies.values():
@@ -829,7 +829,7 @@ def show_requests(tallies: Mapping[str, Tally], probes: Probes) -> None:
 
 
 def show_server(ours: Server, start: Figures, warm: Outcome, found: Outcome) -> None:
-    """What the server held."""
+    """Print the resources that the server held."""
     line("", "start", "warm", "peak", "most ever", "end")
     resident = (start.resident, warm.end.resident, found.peak, ours.memory("VmHWM"), found.end.resident)
     line("resident, MB", *map(_rounded, resident))
@@ -839,7 +839,7 @@ def show_server(ours: Server, start: Figures, warm: Outcome, found: Outcome) -> 
 
 
 def show_run(found: Outcome) -> None:
-    """What /livez took, who used the processors, and how soon all was quiet."""
+    """Print the latencies of /livez, the use of the processors, and how soon the server was idle."""
     line("", "p50", "p99", "most", "of")
     for name, values in (("/livez, ms", found.probes.latencies), ("its prober woken late, ms", found.probes.late)):
         figures = (1e3 * _quantile(values, part) for part in (0.5, 0.99, 1.0))
@@ -852,14 +852,14 @@ def show_run(found: Outcome) -> None:
 
 
 def told(errors: Counter[str]) -> list[str]:
-    """The reason that there were errors, after the most frequent ones were printed."""
+    """Print the most frequent errors; returns the reason that there were errors."""
     for message, count in errors.most_common(MOST_TOLD):
         print(f"  {count} x {message}")
     return [f"{errors.total()} errors"] if errors else []
 
 
 def complaints(log: Path) -> list[str]:
-    """The reason that the server complained, after the end of its log was printed."""
+    """Print the end of the log if it has errors; returns the reason that it has."""
     lines = log.read_text().splitlines()
     loud = [text for text in lines if re.match("ERROR|CRITICAL|Traceback|Exception|Fatal", text)]
     if loud:
@@ -870,7 +870,7 @@ def complaints(log: Path) -> list[str]:
 def missed(start: Figures, warm: Outcome, found: Outcome) -> list[str]:
     """The aims that were missed."""
     p99 = _quantile(found.probes.latencies, 0.99)
-    most = max(warm.end.resident * 1.1 + 32, warm.peak)  # what the warm-up needed and the allocator kept is no growth
+    most = max(warm.end.resident * 1.1 + 32, warm.peak)  # memory that the allocator kept from the warm-up is not growth
     left = found.end.descriptors - start.descriptors
     aims = {
         f"p99 of /livez is {p99 * 1e3:.0f} ms, not below {AIM_P99 * 1e3:.0f}": p99 < AIM_P99,
@@ -882,11 +882,13 @@ def missed(start: Figures, warm: Outcome, found: Outcome) -> list[str]:
 
 
 def main() -> None:
-    """Run what was asked for; exit 1 with the reasons when it is not good enough."""
+    """Run what was asked for; exit with status 1 and the reasons if it is not good enough."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=120, help="how long the clients ask, after the warm-up")
-    parser.add_argument("--clients", type=int, default=64, help="how many there are at once")
-    parser.add_argument("--memory", action="store_true", help="four streams of 8 GiB at once instead, two of them slow")
+    parser.add_argument("--seconds", type=float, default=120, help="how long the clients run, after the warm-up")
+    parser.add_argument("--clients", type=int, default=64, help="how many clients run at once")
+    parser.add_argument(
+        "--memory", action="store_true", help="instead, read four streams of 8 GiB at once, two of them slowly"
+    )
     words = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     reasons = uvloop.run(run_memory() if words.memory else run_mix(words.seconds, words.clients))

@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# Before NumPy loads it: idle threads of BLAS spin, which on busy cores costs many times what they save.
+# This must be set before NumPy loads BLAS: its idle threads spin, which on busy cores costs far more than they save.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

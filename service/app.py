@@ -31,16 +31,14 @@ from service.limits import ConnectionLimits
 from service.settings import Settings
 
 SWITCH_SECONDS: Final = 0.0005
-"""How long the event loop waits for the interpreter's lock while planning has it; Python's own 5 ms add up."""
+"""How long the event loop waits for the interpreter's lock while a planner holds it; Python's own 5 ms add up."""
 COLLECT_AFTER: Final = 50_000
-"""Objects made before those are looked at that may be garbage; plans are many objects, of which none is."""
-DESCRIPTION = (
-    "Initial weights that are right, and the same everywhere, for ever: a specification and a seed in, weights out."
-)
+"""Allocations between two garbage collections; a plan consists of many objects, none of which is garbage."""
+DESCRIPTION = "Correct initial weights, the same everywhere and for ever: a specification and a seed in, weights out."
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application for some settings; the environment's where None. Nothing is started before its lifespan."""
+    """Create the application; the environment gives the settings if None. Nothing starts before the lifespan does."""
     settings = settings or Settings()
     app = FastAPI(
         title="Xavier",
@@ -72,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _open_to_pages(app: FastAPI, origins: Sequence[str]) -> None:
-    """Let pages of other origins read answers, where there are any."""
+    """Let pages from the given origins, if there are any, read answers."""
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -88,7 +86,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
-    gc.freeze()  # what is there now stays, and need not be looked at again
+    gc.freeze()  # what is loaded by now stays, so collections can skip it
     gc.set_threshold(COLLECT_AFTER)
     state = AppState(
         DrawingPool(settings.threads),

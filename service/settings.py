@@ -1,4 +1,4 @@
-"""Settings: every one is an environment variable, named XAVIER_ and the field in capitals."""
+"""Settings: each one is an environment variable, named XAVIER_ followed by the field in capitals."""
 
 from __future__ import annotations
 
@@ -27,111 +27,115 @@ def _listed(text: str) -> list[str]:
 
 
 class Settings(BaseModel):
-    """How this server runs: what is given, then the environment, then the defaults.
+    """How this server runs; arguments override the environment, and the environment overrides the defaults.
 
     The description of each field is its documentation.
     """
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    workers: Positive = Field(default=1, description="Processes that serve, each with threads of its own.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    workers: Positive = Field(default=1, description="Number of worker processes; each has its own threads.")
     threads: Positive = Field(
-        default_factory=_cores, description="Threads that draw, in each process; the default is one a core."
+        default_factory=_cores, description="Threads that draw, in each process; by default one per core."
     )
     max_streams: Positive = Field(
-        default=32, description="Answers that draw at once, in each process; they share the threads."
+        default=32, description="Most answers that are drawn at once, in each process; they share the threads."
     )
     max_queue: NotNegative = Field(
         default=256,
-        description="Answers that may wait for others to be drawn, in each process; more get 503 with Retry-After.",
+        description="Most answers that wait to be drawn, in each process; any more get 503 with Retry-After.",
     )
     max_planning_queue: NotNegative = Field(
         default=256,
-        description="Requests that may wait to be planned, small and large ones apart, in each process; more get 503.",
+        description=(
+            "Most requests that wait to be planned, in each process; small and large ones wait in separate queues, and"
+            " any more get 503."
+        ),
     )
     max_plan_memory: NotNegative = Field(
-        default=128 << 20, description="Bytes of memory, about, for plans that may be asked for again, in each process."
+        default=128 << 20,
+        description="Approximate bytes of memory, in each process, for plans kept in case they are asked for again.",
     )
     max_plan_memory_in_use: Positive = Field(
         default=1 << 30,
         description=(
-            "Bytes of memory, about, for all plans that are being answered, in each process, half of it for one caller;"
-            " large specifications beyond it get 503."
+            "Approximate bytes of memory, in each process, for the plans of answers in progress, of which one caller"
+            " may take half; beyond that, large specifications get 503."
         ),
     )
     max_whole_streams: Positive = Field(
         default=8,
         description=(
-            "Answers at once, in each process, for which more must be drawn whole than takes 0.1 s; they have places"
-            " of their own, of which one caller gets half."
+            "Most answers at once, in each process, whose matrices take more than 0.1 s to draw whole; they have places"
+            " of their own, of which one caller may take half."
         ),
     )
     max_whole_queue: NotNegative = Field(
         default=64,
-        description="Answers that may wait for those places, in each process; more get 503 with Retry-After.",
+        description="Most answers that wait for those places, in each process; any more get 503 with Retry-After.",
     )
     bytes_per_minute: NotNegative = Field(
         default=0,
         description=(
-            "Bytes that a key, or else an address, may have in a minute, in each process unless the budget's storage"
-            " is shared; 0 for any number."
+            "Bytes per minute for each key, or else for each address, counted in each process unless the storage of"
+            " budgets is shared; 0 sets no limit."
         ),
     )
     budget_storage: str = Field(
         default=MEMORY,
         pattern=f"^({MEMORY}$|rediss?://)",
         description=(
-            "Where the budget of bytes is counted: memory, in each process; or the redis:// or rediss:// address of a"
-            " Redis, for all workers and replicas together."
+            "Where budgets are counted: memory, separately in each process, or the redis:// or rediss:// URL of a Redis"
+            " that all workers and replicas share."
         ),
     )
     trusted_proxies: str = Field(
         default="",
         description=(
-            "Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by"
-            " commas; empty for nobody's."
+            "Addresses and networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted, separated"
+            " by commas; empty trusts none."
         ),
     )
-    api_keys: str = Field(default="", description="Bearer keys, separated by commas; empty lets everybody in.")
-    api_keys_file: str = Field(default="", description="A file with more keys, one a line.")
+    api_keys: str = Field(
+        default="", description="Bearer keys, separated by commas; without any key, everybody is let in."
+    )
+    api_keys_file: str = Field(default="", description="A file with more keys, one per line.")
     cors_origins: str = Field(
         default="", description="Origins whose pages may read answers, separated by commas; * for all."
     )
     metrics: Literal["open", "key", "off"] = Field(
-        default="open", description="Whether /metrics is open, asks for a key like everything else, or is off."
+        default="open", description="Whether /metrics is open, needs a key like everything else, or is off."
     )
     shutdown_seconds: Positive = Field(
-        default=8, description="How long running answers may go on after SIGTERM or Ctrl-C, in seconds."
+        default=8, description="Seconds that answers in progress may take to finish after SIGTERM or Ctrl-C."
     )
     max_body_bytes: Positive = Field(default=_CONNECTION.body_bytes, description="Largest request body, in bytes.")
     max_connections: Positive = Field(
-        default=_CONNECTION.connections, description="Most connections at once, in each process; others get 503."
+        default=_CONNECTION.connections, description="Most open connections, in each process; any more get 503."
     )
-    max_url_bytes: Positive = Field(
-        default=_CONNECTION.url_bytes, description="Longest address of a request, in bytes."
-    )
+    max_url_bytes: Positive = Field(default=_CONNECTION.url_bytes, description="Longest URL of a request, in bytes.")
     max_request_header_bytes: Positive = Field(
-        default=_CONNECTION.header_bytes, description="Most bytes of a request's header fields together."
+        default=_CONNECTION.header_bytes, description="Most bytes in all header fields of a request together."
     )
     max_request_headers: Positive = Field(
-        default=_CONNECTION.header_fields, description="Most header fields of a request."
+        default=_CONNECTION.header_fields, description="Most header fields in a request."
     )
     receive_seconds: Positive = Field(
         default=int(_CONNECTION.receive_seconds),
-        description="How long the header of a request may take to arrive, and then its body, in seconds.",
+        description="Seconds that the header of a request may take to arrive, and its body after that.",
     )
     stall_seconds: Positive = Field(
         default=int(_CONNECTION.stall_seconds),
-        description="How long the reader of an answer may take nothing before it is cut off, in seconds.",
+        description="Seconds after which a client that reads nothing of its answer is cut off.",
     )
     max_spec_values: Positive = Field(
-        default=_DEFAULTS.spec_values, description="Most JSON values of a specification, objects and arrays among them."
+        default=_DEFAULTS.spec_values, description="Most JSON values in a specification, counting objects and arrays."
     )
-    max_file_bytes: Positive = Field(default=_DEFAULTS.file_bytes, description="Most bytes of tensors in a file.")
+    max_file_bytes: Positive = Field(default=_DEFAULTS.file_bytes, description="Most bytes of tensor data in a file.")
     max_tensors: Positive = Field(default=_DEFAULTS.tensors, description="Most tensors in a file.")
     max_different_tensors: Positive = Field(
         default=_DEFAULTS.different_tensors,
-        description="Most tensors in a file that differ in more than their names; those of a repeat count once.",
+        description="Most tensors in a file that differ in more than their names; copies made by a repeat count once.",
     )
     max_header_bytes: Positive = Field(
         default=_DEFAULTS.header_bytes, description="Longest safetensors header, in bytes; many readers stop at 25 MB."
@@ -142,18 +146,18 @@ class Settings(BaseModel):
     max_whole_elements: Positive = Field(
         default=_DEFAULTS.whole_elements,
         description=(
-            "Most elements of a matrix that must be drawn whole (orthogonal, sparse); 30 bytes of memory each, and two"
-            " are drawn at once."
+            "Most elements in a matrix that must be drawn whole (orthogonal, sparse); each takes 30 bytes of memory,"
+            " and two matrices are drawn at once."
         ),
     )
     max_whole_total_elements: Positive = Field(
-        default=_DEFAULTS.whole_total_elements, description="Most elements of all such matrices in a file."
+        default=_DEFAULTS.whole_total_elements, description="Most elements in all such matrices of a file together."
     )
     max_whole_bytes: Positive = Field(
         default=_DEFAULTS.whole_bytes,
         description=(
-            "Most bytes of such matrices that lie across each other in a tensor, as groups do in Keras' order: all are"
-            " held while a part is drawn, at 4 bytes an element, 8 in F64."
+            "Most bytes of such matrices that are interleaved in one tensor, as groups are in Keras' order; all are"
+            " held while a part is drawn, at 4 bytes per element, or 8 in F64."
         ),
     )
     max_cuts: Positive = Field(
@@ -177,7 +181,7 @@ class Settings(BaseModel):
         try:
             ConnectionPool.from_url(storage).make_connection()  # type: ignore[no-untyped-call]  # connects to nothing
         except TypeError as error:
-            raise ValueError("the address has an option that is unknown") from error
+            raise ValueError("the URL has an unknown option") from error
         return storage
 
     @field_validator("trusted_proxies")
@@ -189,14 +193,14 @@ class Settings(BaseModel):
 
     @property
     def redis(self) -> str | None:
-        """The Redis that counts the budget; None where each process does."""
+        """The URL of the Redis that counts budgets; None if each process counts its own."""
         return None if self.budget_storage == MEMORY else self.budget_storage
 
     @property
     def proxies(self) -> list[str]:
-        """The networks of proxies that are believed, of IPv4 also as a socket of both families names them.
+        """The networks of trusted proxies. IPv4 networks also appear as a dual-stack socket reports their addresses.
 
-        RFC 4291 section 2.5.5.2 has the addresses of IPv4 in IPv6.
+        RFC 4291 section 2.5.5.2 defines these IPv4-mapped addresses.
         """
         networks = [ip_network(proxy) for proxy in _listed(self.trusted_proxies)]
         mapped = [f"::ffff:{net.network_address}/{96 + net.prefixlen}" for net in networks if net.version == 4]
@@ -204,7 +208,7 @@ class Settings(BaseModel):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The bearer keys, of the setting and of the file.
+        """The bearer keys, from the setting and from the file.
 
         Raises:
             OSError: the file cannot be read.
@@ -221,7 +225,7 @@ class Settings(BaseModel):
 
     @property
     def connection_limits(self) -> ConnectionLimits:
-        """How much, and for how long, a connection may take."""
+        """How much a connection may carry, and for how long."""
         return ConnectionLimits(
             connections=self.max_connections,
             url_bytes=self.max_url_bytes,

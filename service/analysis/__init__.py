@@ -1,1 +1,1 @@
-"""What the weights are like: measured beside expected."""
+"""Analysis of weights: measured statistics beside expected ones."""

@@ -1,11 +1,11 @@
 """Statistics of tensors: what the distribution promises, and what was drawn.
 
-Sums are folded in a fixed order in binary64 and their parts added with `math.fsum`, which rounds once,
-so measured numbers too are the same on every machine, for every chunk size and thread count.
-Tensors are measured in canonical order: every framework's layout has the same statistics.
+Sums are folded in binary64 in a fixed order, and partial sums are added with `math.fsum`, which rounds once. Measured
+numbers are therefore the same on every machine, for every chunk size and number of threads. Tensors are measured in
+canonical order, so the layouts of all frameworks have the same statistics.
 
-The sums are of deviations from the mean of the distribution, which is near that of the values, in units of about its
-standard deviation. Where rounding leaves a single value, it is known without sums, which then may be far off.
+The terms are deviations from the mean of the distribution, which is near that of the values, in units near its
+standard deviation. If rounding leaves a single value, that value is known without sums, which could be far off.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from service.plan import TensorPlan
 from service.stream.dtypes import widen
 
 BLOCK: Final = 1 << 17
-"""Elements whose sums are folded together; part of what makes measured numbers reproducible."""
+"""Elements that are folded into one sum; measured numbers are reproducible only if this never changes."""
 BLOCKS_IN_BATCH: Final = 4
 
 
@@ -41,7 +41,7 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some consecutive elements of a tensor, measured by themselves."""
+    """Consecutive elements of a tensor that are summed together."""
 
     place: int
     """Position of the tensor in the plan."""
@@ -61,19 +61,19 @@ class Moments:
 
 
 def expected(tensor: TensorPlan) -> Summary:
-    """What a distribution promises before rounding, as the metadata of files has it; rounding may pass the ends."""
+    """What the distribution promises before rounding, for the metadata of files; rounding may pass the ends."""
     least, greatest = tensor.distribution.support(tensor.parameter.dtype)
     return Summary(tensor.distribution.mean, tensor.distribution.std, least, greatest)
 
 
 def expected_as_stored(tensor: TensorPlan) -> Summary:
-    """What the distribution of a tensor promises of the stored values, as answers have it; no value passes the ends."""
+    """What the distribution promises about the stored values, for answers; no value passes the ends."""
     distribution = stored(tensor.distribution, tensor.parameter.dtype)
     return Summary(distribution.mean, distribution.std, distribution.min, distribution.max)
 
 
 def batches(tensors: Sequence[TensorPlan]) -> Iterator[list[Block]]:
-    """All blocks of some tensors, in order, in batches of about equal work."""
+    """All blocks of the tensors, in order, in batches of about equal work."""
     batch: list[Block] = []
     elements = 0
     for block in _blocks(tensors):
@@ -92,7 +92,7 @@ def measure(tensors: Sequence[TensorPlan], batch: Iterable[Block]) -> list[Momen
 
 
 def summarise(tensors: Sequence[TensorPlan], moments: Iterable[Moments]) -> list[Summary]:
-    """One summary a tensor, from the moments of all blocks in order. The standard deviation divides by n."""
+    """One summary per tensor, from the moments of all blocks in order. The variance is divided by n."""
     summaries = [Summary(None, None, None, None)] * len(tensors)
     for place, parts in groupby(moments, key=attrgetter("place")):
         summaries[place] = _summary(tensors[place], list(parts))
@@ -100,9 +100,9 @@ def summarise(tensors: Sequence[TensorPlan], moments: Iterable[Moments]) -> list
 
 
 def misstated(tensor: TensorPlan) -> bool:
-    """Whether the sums about the expected mean, which once were all there was, misstate a single value.
+    """Whether sums about the expected mean, the only method of version 0.1, misstate a tensor of a single value.
 
-    Known without drawing, as the ETag of a file with other numbers has to be another one.
+    This is known without drawing, because a file whose measured numbers have changed needs another ETag.
     """
     value, n = _single_value(tensor), tensor.elements
     if not n or value is None or value == tensor.distribution.mean:
@@ -120,7 +120,7 @@ def _sum_of(value: float, n: int) -> float:
 
 
 def _folded(value: float, size: int) -> float:
-    """`_fold` of equal values; in each step only a few at the end are not twice as much as in the step before."""
+    """`_fold` of equal values; after each step, all but a few values at the end are still equal."""
     if not size:
         return 0.0
     last: list[float] = []
@@ -154,7 +154,7 @@ def _moments(tensor: TensorPlan, block: Block) -> Moments:
 
 
 def _single_value(tensor: TensorPlan) -> float | None:
-    """What every element is, where rounding leaves one value alone."""
+    """The value of every element if rounding leaves only one; None otherwise."""
     distribution = stored(tensor.distribution, tensor.parameter.dtype)
     return distribution.min + 0.0 if distribution.min == distribution.max else None
 
@@ -185,6 +185,6 @@ def _summary(tensor: TensorPlan, parts: Sequence[Moments]) -> Summary:
 
 
 def _about_expected(tensor: TensorPlan, deviation: float, square: float) -> tuple[float, float]:
-    """Mean and standard deviation, by the mean deviation from what was expected, and its mean square."""
+    """The mean and the standard deviation, from the mean and the mean square of deviations from the expected mean."""
     std = sqrt(max(square - deviation * deviation, 0.0)) * _unit(tensor)
     return tensor.distribution.mean + deviation * _unit(tensor), std

@@ -1,1 +1,1 @@
-"""HTTP: routes, negotiation, ranges, problems. With `service.app` the only code that imports FastAPI."""
+"""HTTP: routes, negotiation, ranges, problems. Only this package and `service.app` import FastAPI."""

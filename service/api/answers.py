@@ -1,4 +1,4 @@
-"""What the answers of several routes have in common; tests hold every answer against its model."""
+"""Models that the answers of several routes share; tests check every answer against its model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.schema.fields import Wire
 
 
 class SummaryAnswer(Wire):
-    """Mean, standard deviation and extremes; null for a tensor without elements."""
+    """Mean, standard deviation, minimum and maximum; null for a tensor without elements."""
 
     mean: float | None
     std: float | None
@@ -19,14 +19,14 @@ class SummaryAnswer(Wire):
 
 
 EXPECTED: Final = (
-    "What the distribution promises of the stored values: with all roundings on the way to the dtype, so that no value"
-    " passes min and max, which may lie beyond the distribution's own ends. The metadata of files has the same numbers"
-    " before rounding."
+    "What the distribution promises about the stored values, after all rounding on the way to the dtype: no value lies"
+    " outside min and max, which may lie beyond the distribution's own ends. The metadata of files has these numbers as"
+    " they are before rounding."
 )
 
 
 class StatisticsPair(Wire):
-    """Measured beside expected."""
+    """Measured statistics beside expected ones."""
 
     expected: SummaryAnswer = Field(description=EXPECTED)
     measured: SummaryAnswer | None = None

@@ -1,4 +1,4 @@
-"""The examples of the documentation, of which every example answer is made."""
+"""The example specifications of the documentation; every example answer is made from one of them."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ WRONG_SPEC: Final = {
 
 @cache
 def example_plan() -> Plan:
-    """The plan of the example, of which every example answer is made."""
+    """The plan of the example specification."""
     return make_plan(read_spec(json.dumps(EXAMPLE_SPEC).encode()))

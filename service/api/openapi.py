@@ -1,4 +1,4 @@
-"""The OpenAPI document: schemas from the wire models, examples from the code that answers."""
+"""The OpenAPI document: its schemas come from the wire models, its examples from the code that answers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from service.schema.parsing import read_spec
 Responses = dict[int | str, dict[str, Any]]
 
 EVERYWHERE: Final = (400, 401, 408, 414, 417, 431, 503)
-"""What any request may be answered, before it reaches its operation: bad HTTP, no key, too slow, too long, too many."""
-KEYS: Final = {"type": "http", "scheme": "bearer", "description": "Asked for where the server has keys."}
+"""Statuses of answers before a request reaches its operation: bad HTTP, no key, too slow, too long, too many."""
+KEYS: Final = {"type": "http", "scheme": "bearer", "description": "Required if the server has keys."}
 _answers: dict[str, type[BaseModel]] = {}
-"""The models of answers, by their names: all that a route has referred to."""
+"""The models of answers that routes refer to, by name."""
 
 
 def _at(name: str) -> str:
@@ -33,7 +33,7 @@ def _at(name: str) -> str:
 
 
 def answer_schema(model: type[BaseModel]) -> dict[str, str]:
-    """A reference to the model of an answer, which is then among the schemas of the document."""
+    """Refer to the model of an answer, and add it to the schemas of the document."""
     _answers[model.__name__] = model
     return {"$ref": _at(model.__name__)}
 
@@ -66,12 +66,12 @@ def header(description: str, kind: str = "string", *, always: bool = False) -> d
 
 PROBLEM_HEADERS: Final = {
     401: {"WWW-Authenticate": header("The scheme, Bearer.", always=True)},
-    412: {"ETag": header("Of the bytes at this address.", always=True)},
-    416: {"Content-Range": header("How many bytes there are.", always=True)},
-    429: {"Retry-After": header("Seconds until there is a budget again.", "integer", always=True)},
-    503: {"Retry-After": header("Seconds; none where waiting does not help.", "integer")},
+    412: {"ETag": header("The entity tag at this address.", always=True)},
+    416: {"Content-Range": header("The length of the file in bytes.", always=True)},
+    429: {"Retry-After": header("Seconds until the budget is renewed.", "integer", always=True)},
+    503: {"Retry-After": header("Seconds; absent if waiting does not help.", "integer")},
 }
-"""The header fields of problems that say more than that they are not cached."""
+"""The header fields of problems, besides Cache-Control."""
 
 
 def problems(*statuses: int) -> Responses:
@@ -90,19 +90,19 @@ def _problem(status: int) -> dict[str, Any]:
 def _problem_examples() -> dict[int, dict[str, Any]]:
     return {
         400: describe(_error(b'{"seed": NaN}')),
-        401: _refusal(401, "send a key: Authorization: Bearer KEY"),
+        401: _refusal(401, "this server needs a key; send it as Authorization: Bearer KEY"),
         404: describe(UnknownPermalink("the permalink does not decode: Incorrect padding")),
-        406: _refusal(406, "this resource comes as application/json"),
+        406: _refusal(406, "this resource is only available as application/json"),
         408: _refusal(408, "a request must arrive within 10 seconds"),
-        412: _refusal(412, "what is at this address has another ETag"),
+        412: _refusal(412, "this resource has another ETag; see the ETag field"),
         413: _refusal(413, "a request body may have at most 4194304 bytes"),
-        414: _refusal(414, "at most 16384 bytes of address"),
-        415: _refusal(415, "send the specification as application/json, which is always UTF-8"),
-        416: _refusal(416, "the file has 624 bytes"),
-        417: _refusal(417, "the only expectation that is met is 100-continue"),
+        414: _refusal(414, "the URL of a request may have at most 16384 bytes"),
+        415: _refusal(415, "send the specification as application/json in UTF-8"),
+        416: _refusal(416, "the range selects nothing of the file, which has 624 bytes"),
+        417: _refusal(417, "the only supported expectation is 100-continue"),
         422: describe(_error(json.dumps(WRONG_SPEC).encode())),
         429: describe(OverBudget("at most 1000000 bytes a minute; 0 are left, and this asks for 624", 60)),
-        431: _refusal(431, "at most 100 header fields of 32768 bytes in all"),
+        431: _refusal(431, "a request may have at most 100 header fields, with 32768 bytes in all"),
         503: describe(BrokenPlatform("subnormal numbers of 32 bits are flushed to zero")),
     }
 
@@ -139,7 +139,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], *, needs_key: bool) -> None:
-    """Add what any operation may be answered, and say which is open to everybody."""
+    """Add the answers that every operation may give, and mark operations that need no key."""
     if not needs_key:
         operation["security"] = []
     answers_anywhere = {str(status) for status in EVERYWHERE if needs_key or status != 401}
@@ -148,5 +148,5 @@ def _complete(operation: dict[str, Any], *, needs_key: bool) -> None:
 
 
 def document_text(app: FastAPI) -> str:
-    """The OpenAPI document as it is committed."""
+    """The OpenAPI document as text, as it is committed."""
     return json.dumps(build_document(app), indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What the routes share: the pool, the limits, and whether this machine may draw."""
+"""What the routes share: the pool, the limits, and whether this machine may draw weights."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Result = TypeVar("Result")
 
 @dataclass
 class AppState:
-    """One a process, made by `create_app`.
+    """The state of a process, made when the application of `create_app` starts.
 
     Attributes:
         pool: the threads that draw.
         max_body_bytes: how large a request body may be.
-        planner: what plans.
-        admission: the places of those who draw.
-        whole_admission: the places of those for whom much must be drawn whole, which takes them long.
-        budget: what callers may have.
+        planner: the threads that plan.
+        admission: the places for answers that draw.
+        whole_admission: the places for answers that need arrays that take long to draw whole.
+        budget: how many bytes callers may have.
         broken: why no weights may be drawn here; None once the known answers came out right.
     """
 
@@ -60,15 +60,15 @@ class AppState:
             self.broken = str(error)
 
     def require_platform(self) -> None:
-        """Raises BrokenPlatform unless the known answers came out right."""
+        """Raise BrokenPlatform unless the known answers came out right."""
         if self.broken is not None:
             raise BrokenPlatform(self.broken)
 
     async def charge(self, request: Request, nbytes: int) -> None:
-        """Take bytes off the caller's budget.
+        """Deduct bytes from the caller's budget.
 
         Raises:
-            OverBudget: it has not as many left.
+            OverBudget: the caller has fewer bytes left.
         """
         await self.budget.take(caller_of(request.scope), nbytes)
 
@@ -78,7 +78,7 @@ class AppState:
         return self.planner.limits
 
     async def plan(self, request: Request, source: Source, options: SpecOptions) -> Plan:
-        """The plan of a specification, dropped if the client leaves before it begins. The body must have been read."""
+        """The plan of a specification; not begun if the client leaves before. The body must have been read."""
         plan = await while_connected(request, self.planner.plan(caller_of(request.scope), source, options))
         request.state.digest = plan.digest
         return plan
@@ -86,7 +86,7 @@ class AppState:
     async def file(
         self, request: Request, source: Source, options: FileOptions, format_: Format, name: str | None = None
     ) -> File:
-        """A file of a specification, of which nothing is drawn yet; unnamed, the only one of its format."""
+        """A file of a specification, of which nothing is drawn yet; without a name, the only one of its format."""
         work = self.planner.file(caller_of(request.scope), source, options, format_, name)
         file = await while_connected(request, work)
         request.state.digest = file.plan.digest
@@ -101,14 +101,14 @@ class AppState:
         *,
         begun: bool = False,
     ) -> Response:
-        """A JSON document of which no more than a piece is in memory; at once, if it is about few tensors.
+        """A JSON document. If it is about many tensors, it is sent in pieces, of which only one is in memory.
 
         Args:
-            request: whose body must have been read.
-            tensors: how many it is about.
-            pieces: of the document.
-            headers: of the answer.
-            begun: whether what was drawn for it is not to be lost.
+            request: the request, whose body must have been read.
+            tensors: the number of tensors in the document.
+            pieces: the document.
+            headers: header fields of the answer.
+            begun: whether values were already drawn for it, which must not be lost.
         """
         caller = caller_of(request.scope)
         if tensors < LARGE_PLAN:
@@ -128,18 +128,18 @@ class AppState:
     async def stream(
         self, request: Request, file: File, start: int, stop: int
     ) -> tuple[AsyncGenerator[memoryview, None], AbstractAsyncContextManager[None]]:
-        """A part of a file, chunk by chunk, charged; and the place that it needs before it begins.
+        """Charge a part of a file, and return its chunks with the place that must be held while they are drawn.
 
         Args:
-            request: whose body must have been read.
+            request: the request, whose body must have been read.
             file: the file.
-            start: of the part, in bytes.
-            stop: of the part.
+            start: the first byte of the part.
+            stop: the byte after the last.
 
         Raises:
             BrokenPlatform: the known answers did not come out right here.
-            OverBudget: the caller has not as many bytes left.
-            ClientDisconnect: nobody is there for it.
+            OverBudget: the caller has fewer bytes left.
+            ClientDisconnect: the client has left.
         """
         self.require_platform()
         caller = caller_of(request.scope)
@@ -158,7 +158,7 @@ class AppState:
         return await while_connected(request, work)
 
     def _admission_for(self, cost: Cost) -> Admission:
-        """The places for what costs so much."""
+        """The places for answers of a given cost."""
         return self.admission if cost.is_small else self.whole_admission
 
     async def measure(self, plan: Plan, request: Request) -> Sequence[Summary]:
@@ -166,11 +166,11 @@ class AppState:
         return await self.drawn(request, plan, partial(self.pool.measure, plan))
 
     async def drawn(self, request: Request, plan: Plan, draw: Callable[[str], Awaitable[Result]]) -> Result:
-        """What the drawing of a whole plan gives, once there is a place for it; stops when the client leaves.
+        """The result of drawing a whole plan, which waits for a place and stops when the client leaves.
 
         Args:
-            request: whose body must have been read.
-            plan: what is drawn.
+            request: the request, whose body must have been read.
+            plan: the plan to draw.
             draw: draws it for a caller.
         """
         await self.charge(request, plan.nbytes)

@@ -1,1 +1,1 @@
-"""The command line: the same words and the same bytes as over HTTP."""
+"""The command line: the same options and the same bytes as over HTTP."""

@@ -1,7 +1,7 @@
-"""The command line: the same words and the same bytes as over HTTP.
+"""The commands. Each has the same options and gives the same bytes as over HTTP.
 
-Exit status: 0 done; 1 something went wrong or differs; 2 the words or the specification were refused;
-3 this machine does not compute the known answers.
+Exit status: 0 for success; 1 if something went wrong or differs; 2 if the arguments or the specification were refused;
+3 if this machine does not compute the known answers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Wired(click.ParamType[Any]):
-    """An option that is read by the wire model of the same thing."""
+    """An option that is validated by the type of the same field on the wire."""
 
     def __init__(self, name: str, kind: Any) -> None:
         self.name = name
@@ -51,26 +51,26 @@ class _Wired(click.ParamType[Any]):
             self.fail(rule_of(error.errors()[0]), param, ctx)
 
 
-SEED: Final = click.option("--seed", type=_Wired("integer", Seed), help="Instead of the specification's seed.")
-DTYPE: Final = click.option("--dtype", type=_Wired("dtype", DTypeField), help="Instead of the specification's dtype.")
+SEED: Final = click.option("--seed", type=_Wired("integer", Seed), help="Replaces the specification's seed.")
+DTYPE: Final = click.option("--dtype", type=_Wired("dtype", DTypeField), help="Replaces the specification's dtype.")
 STATISTICS: Final = click.option(
     "--statistics",
     type=click.Choice(["expected", "measured", "none"]),
     default="expected",
     show_default=True,
-    help="What the file's metadata says of each tensor.",
+    help="Statistics in the metadata of the file.",
 )
-JSON: Final = click.option("--json", "as_json", is_flag=True, help="The JSON document that HTTP answers.")
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the JSON document that HTTP would answer.")
 SPEC: Final = click.argument("spec", type=click.File("rb"))
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    gc.freeze()  # what is loaded stays until the end: looking at it again takes a fifth of a plan's time
+    gc.freeze()  # what is loaded stays until the end, and collecting it takes a fifth of a plan's time
     _open_standard_streams()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no part of a file is left
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no partial file is left behind
     try:
-        sys.exit(cli())  # click ends the process itself, also where a pipe was closed
+        sys.exit(cli())  # click ends the process itself, even if a pipe was closed
     except XavierError as error:
         _fail(error)
     except OSError as error:
@@ -80,7 +80,7 @@ def main() -> NoReturn:
 
 
 def _drop_output() -> None:
-    """Close standard output if it takes nothing, lest Python try again at its end, and then exit with 120."""
+    """Close standard output if it cannot be written; Python would try again at exit and end with status 120."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -89,9 +89,9 @@ def _drop_output() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Put another stream in the place of each standard one that is closed, lest a file of ours be taken for it.
+    """Replace each standard stream that is closed, so that no file that is opened later takes its descriptor.
 
-    Whoever reads or writes there is told so by the system (EBADF); what goes to standard error is lost.
+    Reading or writing the replacement fails (EBADF), except that output to standard error is lost.
     """
     for name, mode, flags in (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
@@ -103,7 +103,7 @@ def _open_standard_streams() -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="xavier")
 def cli() -> None:
-    """Initial weights that are right, and the same everywhere. SPEC is a JSON file, or - for standard input."""
+    """Correct initial weights, the same everywhere. SPEC is a JSON file, or - for standard input."""
 
 
 def _settings_options(command: Command) -> Command:
@@ -118,10 +118,10 @@ def _settings_options(command: Command) -> Command:
 @cli.command()
 @_settings_options
 def serve(**flags: Any) -> None:
-    """Serve HTTP until SIGTERM or Ctrl-C. Every option is an environment variable, too.
+    """Serve HTTP until SIGTERM or Ctrl-C. Every option is also an environment variable.
 
-    Exit status: 143 after SIGTERM and 130 after Ctrl-C, both after running answers had their time; 3 where it could
-    not start, or no worker could.
+    Exit status: 143 after SIGTERM and 130 after Ctrl-C, once running answers have had time to finish; 3 if the server
+    or all of its workers could not start.
     """
     from service.cli.serve import run
 
@@ -139,7 +139,7 @@ def serve(**flags: Any) -> None:
 @DTYPE
 @STATISTICS
 def generate(spec: BinaryIO, output: str, seed: int | None, dtype: DType | None, statistics: Any) -> None:
-    """Write the weights of SPEC as safetensors: whole under its name, or not at all."""
+    """Write the weights of SPEC as safetensors: the file appears under its name only once it is complete."""
     from service.cli.output import sink, with_progress
 
     planned = _plan(spec, seed, dtype)
@@ -159,7 +159,7 @@ def generate(spec: BinaryIO, output: str, seed: int | None, dtype: DType | None,
 @STATISTICS
 @JSON
 def plan(spec: BinaryIO, seed: int | None, dtype: DType | None, statistics: Any, as_json: bool) -> None:
-    """Show what SPEC would draw, and what it costs. Draws nothing."""
+    """Show what SPEC would draw, and what it would cost. Draws nothing."""
     file = SafetensorsFile(_plan(spec, seed, dtype), statistics, limits=_settings().limits)
     if as_json:
         _print_json(plan_json(file))
@@ -175,7 +175,7 @@ def plan(spec: BinaryIO, seed: int | None, dtype: DType | None, statistics: Any,
 @DTYPE
 @JSON
 def statistics(spec: BinaryIO, seed: int | None, dtype: DType | None, as_json: bool) -> None:
-    """Draw SPEC and show measured beside expected statistics."""
+    """Draw SPEC, and show measured statistics beside expected ones."""
     planned = _plan(spec, seed, dtype)
     with _pool(planned.tensors) as pool:
         measured = pool.measured(planned)
@@ -189,9 +189,9 @@ def statistics(spec: BinaryIO, seed: int | None, dtype: DType | None, as_json: b
 
 @cli.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--spec", type=click.File("rb"), help="What the file should hold; otherwise it says so itself.")
+@click.option("--spec", type=click.File("rb"), help="What the file should contain; by default, its metadata says so.")
 def verify(file: Path, spec: BinaryIO | None) -> None:
-    """Draw FILE again and say which tensor differs, and where first."""
+    """Draw FILE again, and report which tensors differ, and where first."""
     from service.delivery.pool import Task
     from service.formats.verification import comparisons, open_stored, planned_by_metadata
 
@@ -225,9 +225,9 @@ def openapi(check: bool) -> None:
 
 
 @cli.command()
-@click.option("--url", help="The server; the default is the port of the settings on this machine.")
+@click.option("--url", help="The URL of the server; by default, this machine at the port of the settings.")
 def health(url: str | None) -> None:
-    """Ask a running server whether it serves weights; exit 0 if so."""
+    """Ask a running server whether it serves weights; exit with status 0 if it does."""
     from http.client import HTTPException
     from urllib.request import ProxyHandler, build_opener
 
@@ -258,7 +258,7 @@ def _plan(spec: BinaryIO, seed: int | None, dtype: DType | None) -> Plan:
 
 @contextmanager
 def _pool(tensors: Sequence[TensorPlan]) -> Iterator[DrawingPool]:
-    """Threads that draw what some tensors need, and are checked for no more than that."""
+    """The threads that draw some tensors, checked only for what these need."""
     from service.delivery.memory import keep_freed_memory
     from service.delivery.pool import DrawingPool
 

@@ -1,4 +1,4 @@
-"""Where the bytes of a file go: standard output, a device or pipe, or a file that is whole or not there at all."""
+"""Where the bytes of a file go: standard output, a device or pipe, or a file that is either complete or absent."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 @contextmanager
 def sink(output: str) -> Iterator[BinaryIO]:
-    """Where bytes go: standard output, a device or pipe, or a file that gets its name when it is whole.
+    """Open the output: standard output, a device or pipe, or a file that gets its name when it is complete.
 
     Raises:
-        OSError: it cannot be opened or written.
+        OSError: the output cannot be opened or written.
     """
     path = Path(os.path.realpath(output))
     if output == "-":
@@ -36,7 +36,7 @@ def sink(output: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _renamed(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when it is whole. What a killed run has left of it is taken over."""
+    """A file that gets its name when it is complete. What a killed run has left of it is overwritten."""
     part = path.with_name(f".{path.name}.part")
     with _locked(part) as file:
         try:
@@ -52,9 +52,9 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _locked(part: Path) -> Iterator[BinaryIO]:
-    """An empty file that this run has for itself; another run that has it is waited for.
+    """An empty file that only this run writes; it waits for another run that holds the lock.
 
-    A run that ends gives the file its name or removes it, so whoever has waited looks whether it is still there.
+    A run that ends renames the file or removes it, so a run that has waited checks whether the file is still there.
     """
     while True:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "wb") as file:
@@ -81,11 +81,11 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 
 def with_progress(chunks: Iterator[memoryview], length: int) -> Iterator[memoryview]:
-    """The same chunks, with a bar on standard error while they pass, if that is a terminal.
+    """The same chunks, with a progress bar on standard error if that is a terminal.
 
     Args:
-        chunks: parts of a file, in order.
-        length: of the file, in bytes.
+        chunks: the parts of a file, in order.
+        length: the length of the file, in bytes.
     """
     columns = (TextColumn("drawing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)

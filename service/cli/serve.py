@@ -1,4 +1,4 @@
-"""Serving, alone or together with other workers, until a signal ends it."""
+"""Serving in one process, or in several workers, until a signal ends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.settings import Settings
 
 
 def run(settings: Settings) -> None:
-    """Serve on the address of the settings, in this process or in several that it watches."""
+    """Serve at the address of the settings, in this process or in several workers that it watches."""
     if settings.workers == 1:
         _alone(settings)
     else:
@@ -28,10 +28,10 @@ def _alone(settings: Settings) -> None:
 
 
 def _together(settings: Settings) -> None:
-    create_app(settings)  # what is wrong with the settings is said here, and once
+    create_app(settings)  # reports wrong settings here, and only once
     config = _config(settings, partial(create_app, settings), factory=True)
     with config.bind_socket() as listening:
-        listening.listen(config.backlog)  # who comes before the workers waits for them
+        listening.listen(config.backlog)  # connections that come before the workers wait for them
         watch(config, listening, settings.workers)
 
 

@@ -1,4 +1,4 @@
-"""Tables for people: a plan and its statistics on a terminal or in a pipe."""
+"""Tables for people: a plan, or its statistics, on a terminal or in a pipe."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from service.plan import Plan, TensorPlan
 from service.schema.permalinks import file_path
 
 UNLIMITED = 10_000
-"""Columns of a table that goes into a pipe, so that no name is cut."""
+"""The width in characters of a table that goes into a pipe, so that no name is cut."""
 
 
 def show_plan(file: SafetensorsFile) -> None:
-    """A line a tensor, then the totals, the digest and the permalink."""
+    """Print a line for each tensor, then the totals, the digest and the permalink."""
     plan = file.plan
     table = _table("tensor", "dtype", "shape", "fan in", "fan out", "distribution", "bytes")
     for tensor in plan.tensors:
@@ -35,7 +35,7 @@ def show_plan(file: SafetensorsFile) -> None:
 
 
 def show_statistics(plan: Plan, measured: Sequence[Summary]) -> None:
-    """A line a tensor: measured beside expected."""
+    """Print a line for each tensor: measured statistics beside expected ones."""
     table = _table("tensor", "dtype", "shape", "mean", "expected", "std", "expected", "min", "max")
     for tensor, found in zip(plan.tensors, measured, strict=True):
         promised = expected_as_stored(tensor)

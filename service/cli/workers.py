@@ -1,8 +1,8 @@
-"""Workers: processes that serve on one socket, watched by the one that has started them.
+"""Workers: processes that serve on one socket, watched by the process that started them.
 
-A worker that dies is replaced. One that dies before it serves, again and again, ends the service: what keeps it from
-serving does not go away by itself. In every turn a worker says whether it serves and what it has counted, and is told
-what the others have.
+A worker that dies is replaced. If workers die again and again before they serve, the service ends, because the cause
+will not go away by itself. In every turn, a worker reports whether it serves and what it has counted, and is told what
+the others have counted.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from service.api.counters import Counts
 TURN_SECONDS: Final = 0.5
 TURNS_TO_START: Final = 120
 TURNS_IN_SILENCE: Final = 10
-"""For how many turns a process may say nothing before its first word, and after it; then it hangs, and is killed."""
+"""How many turns a process may take for its first report, and for each later one, before it is killed as hanging."""
 SECONDS_TO_END: Final = 5
-"""How long workers may take to end beyond the time that running answers have."""
+"""How long workers may take to end, beyond the time that running answers have."""
 MOST_DEATHS: Final = 5
-"""How many processes in a row may die in one place before they serve."""
+"""How many processes of one worker may die in a row before they serve."""
 _log = logging.getLogger("xavier.workers")
 _spawn = get_context("spawn")
 
 
 class Worker:
-    """A place for a process that serves; another one takes it when one has died.
+    """A process that serves, and its replacement when it has died.
 
     Attributes:
-        counts: what the process has counted, as it last said.
+        counts: what the process has counted, according to its last report.
 
     Args:
         config: what is served; it is pickled.
@@ -67,10 +67,10 @@ class Worker:
         return self._process.is_alive()
 
     def replace(self, others: Counts) -> None:
-        """Start another process in the place of one that has died.
+        """Start another process in place of the one that has died.
 
         Raises:
-            SystemExit: with uvicorn's status for what cannot start, after too many that have died before they served.
+            SystemExit: too many have died before they served; the status is uvicorn's for a failed start.
         """
         fields = {"worker": self._process.pid, "exit_code": self._process.exitcode, "served": self._serves}
         _log.error("a worker died", extra={"fields": fields})
@@ -83,7 +83,7 @@ class Worker:
         self._start(others)
 
     def exchange(self, others: Counts) -> None:
-        """Hear what the process has to say, if anything, and tell it what the others have counted."""
+        """Receive the report of the process, if there is one, and tell it what the others have counted."""
         self._patience -= 1
         with suppress(EOFError, OSError):  # it has just died
             if self._pipe.poll():
@@ -95,7 +95,7 @@ class Worker:
             self._process.kill()
 
     def end(self) -> None:
-        """Ask the process to end, in its own time."""
+        """Ask the process to end, without waiting for it."""
         self._process.terminate()
 
     def join(self, seconds: float) -> None:
@@ -109,11 +109,11 @@ def watch(config: Config, listening: socket, number: int) -> NoReturn:
 
     Args:
         config: what is served; it is pickled.
-        listening: the socket, which is bound.
-        number: of workers.
+        listening: the bound socket.
+        number: the number of workers.
 
     Raises:
-        BaseException: whatever a handler of a signal raises; workers are then ended in order.
+        BaseException: whatever a signal handler raises; the workers are then ended in good order.
         SystemExit: no worker can serve.
     """
     workers = [Worker(config, listening) for _ in range(number)]
@@ -127,7 +127,7 @@ def watch(config: Config, listening: socket, number: int) -> NoReturn:
 
 
 def _turn(workers: list[Worker], past: Counts) -> Counts:
-    """Look at every worker once; gives what those that have died had counted."""
+    """Look at every worker once; returns what all dead workers had counted."""
     dead = [worker for worker in workers if not worker.is_alive()]
     past = counters.summed(past, *(counters.lasting(worker.counts) for worker in dead))
     for worker in dead:
@@ -150,7 +150,7 @@ def _end(workers: list[Worker], seconds: float) -> None:
 
 
 def _serve(config: Config, listening: socket, pipe: Connection, others: Counts) -> None:
-    """The life of a worker's process."""
+    """The main function of a worker's process."""
     counters.others = others
     config.configure_logging()
     server = Server(config)
@@ -160,7 +160,7 @@ def _serve(config: Config, listening: socket, pipe: Connection, others: Counts) 
 
 
 def _report(server: Server, pipe: Connection) -> None:
-    """Say how it goes whenever the last word was answered; end the server when nobody listens any more."""
+    """Report again whenever the last report was answered; end the server when nobody listens any more."""
     with suppress(EOFError, OSError):
         while True:
             pipe.send((server.started, counters.counted()))

@@ -1,1 +1,1 @@
-"""Delivery: threads that draw, and the order in which what they have drawn is handed on."""
+"""Delivery: the threads that draw, and the order in which their results are handed on."""

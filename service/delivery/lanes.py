@@ -1,6 +1,6 @@
-"""Lanes: what is drawn whole is drawn by threads of its own, the small apart from the large, so that nobody waits long.
+"""Lanes: threads for arrays that must be drawn whole, with small ones apart from large ones, so that nobody waits long.
 
-In each lane callers take turns, whole by whole. What nobody waits for any more is not begun, and stops in the middle.
+In each lane, callers take turns, array by array. Work that nobody waits for any more is not begun, or is stopped.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from service.distributions.base import Array
 from service.distributions.cache import Abandoned, Materialization, drawing_while
 
 SMALL_WORK: Final = 100_000_000
-"""The longest that the lane for the small works on something, in about nanoseconds."""
+"""The most work on one array in the lane for small ones, in approximate nanoseconds."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """Something to draw, and all who wait for it."""
+    """An array to draw, and the futures that wait for it."""
 
     whole: Materialization
     outcomes: list[Future[Any]] = field(default_factory=list)
@@ -29,10 +29,10 @@ class _Job:
 
 
 class Lane:
-    """A thread that draws one whole after the other.
+    """A thread that draws one array after another.
 
     Args:
-        name: of the thread.
+        name: the name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,26 +43,26 @@ class Lane:
         self._open = True
 
     def submit(self, whole: Materialization, caller: str, outcome: Future[Any]) -> Future[Array]:
-        """Draw something once for all who ask meanwhile.
+        """Draw an array once for everyone who asks for it in the meantime.
 
         Args:
-            whole: what is drawn.
-            caller: with whom others take turns.
-            outcome: what it is needed for; whoever cancels this waits no more.
+            whole: the array to draw.
+            caller: whose turn it takes.
+            outcome: the result that needs the array; cancelling it ends the wait.
         """
         with self._lock:
             job = self._jobs.setdefault(whole.key, _Job(whole))
             job.outcomes.append(outcome)
-            self._turns.add(caller, job)  # again where it is there for others, as their turn may come later
+            self._turns.add(caller, job)  # even if others wait for it already, because their turn may come later
         self._executor.submit(self._next)
         return job.drawn
 
     def run(self, check: Callable[[], None]) -> Future[None]:
-        """Have something done by the thread itself."""
+        """Run a check in the lane's own thread."""
         return self._executor.submit(check)
 
     def close(self) -> None:
-        """Let the thread end; what is in work stops, and what was not begun is dropped."""
+        """End the thread; work in progress stops, and work that has not begun is dropped."""
         self._open = False
         self._executor.shutdown(wait=True, cancel_futures=True)
         for job in list(self._jobs.values()):
@@ -71,14 +71,14 @@ class Lane:
     def _next(self) -> None:
         with self._lock:
             job = self._turns.take()
-        while not job.drawn.done() and self._is_wanted(job):  # again where somebody came as it was given up
+        while not job.drawn.done() and self._is_wanted(job):  # again if somebody asked just as it was given up
             self._draw(job)
         with self._lock:
             over = job.drawn.done() or not self._is_wanted(job)
             if over and self._jobs.get(job.whole.key) is job:
                 del self._jobs[job.whole.key]
         if over:
-            job.drawn.cancel()  # which does nothing to what was drawn
+            job.drawn.cancel()  # has no effect if the array was drawn
 
     def _draw(self, job: _Job) -> None:
         try:
@@ -86,7 +86,7 @@ class Lane:
                 array = job.whole.get()
         except Abandoned:
             return
-        except BaseException as error:  # noqa: BLE001 - it is raised where the array is waited for
+        except BaseException as error:  # noqa: BLE001 - raised to whoever waits for the array
             job.drawn.set_exception(error)
         else:
             job.drawn.set_result(array)

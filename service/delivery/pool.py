@@ -1,7 +1,7 @@
-"""Ordered delivery: work is done by a pool of threads, a bounded number of pieces ahead of whoever takes them.
+"""Ordered delivery: a pool of threads works a bounded number of pieces ahead of the consumer.
 
-What a piece needs that must be drawn whole is drawn before, in lanes of its own, and held until the piece is taken: no
-thread that others need ever waits for it.
+If a piece needs arrays that must be drawn whole, these are drawn first, in lanes of their own, and held until the piece
+is taken, so that no thread of the pool ever waits for them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ CHECK_SECONDS: Final = 60.0
 
 @dataclass(slots=True)
 class Task(Generic[Produced]):
-    """A piece of work, and what must be drawn whole before, which may take seconds.
+    """A piece of work, and the arrays that must be drawn whole before it, which may take seconds.
 
     Attributes:
         run: the work.
-        needs: says what it needs; None where it needs nothing.
-        held: what it needs, from when that is known.
+        needs: returns the arrays; None if there are none.
+        held: the arrays, once they are known.
     """
 
     run: Callable[[], Produced]
@@ -46,24 +46,24 @@ class Task(Generic[Produced]):
 
 
 class Cost(NamedTuple):
-    """What a part of a file costs, before anything of it is drawn."""
+    """What a part of a file costs, known before any of it is drawn."""
 
     nbytes: int
-    """Bytes of the part. Of a tensor whose matrices must be drawn for it, it is the bytes of those if that is more."""
+    """Bytes of the part. A tensor whose matrices must be drawn first counts with their bytes, if these are more."""
     whole_work: int
-    """About how many nanoseconds it takes to draw what must be drawn whole, and is not kept."""
+    """Approximate nanoseconds for the arrays that must be drawn whole and are not in the cache."""
 
     @property
     def is_small(self) -> bool:
-        """Whether it takes no longer to draw what must be drawn whole than anybody may have to wait for."""
+        """Whether the arrays that must be drawn whole take no longer than anybody may have to wait."""
         return self.whole_work <= SMALL_WORK
 
 
 class DrawingPool:
-    """The threads that draw. All streams share them chunk by chunk, in the order of asking.
+    """The threads that draw. All streams share them chunk by chunk, in the order of their requests.
 
     Args:
-        threads: how many; each keeps about 12 MB of working memory.
+        threads: their number; each keeps about 12 MB of working memory.
     """
 
     def __init__(self, threads: int) -> None:
@@ -75,14 +75,14 @@ class DrawingPool:
         """Check the known answers in every thread.
 
         Args:
-            drawn: what the pool is going to draw; anything where None.
+            drawn: what the pool is going to draw; anything if None.
 
         Raises:
-            BrokenPlatform: a thread does not compute them.
+            BrokenPlatform: a thread computes something else.
         """
         for engine in ENGINES:
             adopt(engine)
-        barrier = Barrier(self.threads)  # keeps each thread until all have one check, so none gets two
+        barrier = Barrier(self.threads)  # holds each thread until all have a check, so that none gets two
         checks = [self._executor.submit(_check_together, barrier, drawn) for _ in range(self.threads)]
         checks += [lane.run(partial(check_known_answers, drawn)) for lane in (self._small, self._large)]
         errors = [error for check in checks if (error := check.exception()) is not None]
@@ -90,17 +90,17 @@ class DrawingPool:
             raise error if isinstance(error, BrokenPlatform) else BrokenPlatform(f"the check itself failed: {error!r}")
 
     def ordered(self, tasks: Iterable[Task[Produced]], caller: str = "") -> Iterator[Produced]:
-        """The results of some tasks, in their order, for a caller that may block."""
+        """The results of the tasks, in order, for a caller that may block."""
         with closing(self._futures(tasks, caller)) as futures:
             for future in futures:
                 yield future.result()
 
     async def ordered_async(self, tasks: Iterable[Task[Produced]], caller: str = "") -> AsyncGenerator[Produced, None]:
-        """The results of some tasks, in their order; the rest is dropped, or stops, when the taker leaves.
+        """The results of the tasks, in order; when the consumer leaves, the other tasks are dropped or stopped.
 
         Args:
-            tasks: what is done.
-            caller: whose they are; callers take turns where something must be drawn whole.
+            tasks: the work.
+            caller: whose tasks they are; callers take turns in drawing whole arrays.
         """
         with closing(self._futures(tasks, caller)) as futures:
             for future in futures:
@@ -115,7 +115,7 @@ class DrawingPool:
         return self.ordered_async(_reads(file, start, stop), caller)
 
     def completed(self, file: File) -> File:
-        """A file with its measured numbers, where it needs them to be read whole, for a caller that may block."""
+        """The file with its measured numbers, if reading all of it needs them, for a caller that may block."""
         return file.with_measured(self.measured(file.plan)) if file.needs_measuring(0) else file
 
     def measured(self, plan: Plan) -> list[Summary]:
@@ -132,14 +132,14 @@ class DrawingPool:
         return await asyncio.wrap_future(self._submit(task, caller))
 
     def close(self) -> None:
-        """Let the threads end; what was not begun is dropped."""
+        """End the threads; work that has not begun is dropped."""
         for lane in (self._small, self._large):
             lane.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _futures(self, tasks: Iterable[Task[Produced]], caller: str) -> Generator[Future[Produced], None, None]:
         ahead: deque[tuple[Task[Produced], Future[Produced]]] = deque()
-        taken: deque[Task[Produced]] = deque(maxlen=2)  # hold what they needed until the next has what it needs
+        taken: deque[Task[Produced]] = deque(maxlen=2)  # keeps their arrays until the next task has its own
 
         def take() -> Future[Produced]:
             task, future = ahead.popleft()
@@ -165,7 +165,7 @@ class DrawingPool:
         return outcome
 
     def _step(self, outcome: Future[Any], step: Callable[[], None]) -> None:
-        """Do a part of a task in a thread that draws."""
+        """Run a step of a task in a drawing thread."""
         self._executor.submit(step).add_done_callback(partial(_pass_failure, outcome))
 
     def _begin(self, task: Task[Produced], caller: str, outcome: Future[Produced]) -> None:
@@ -176,7 +176,7 @@ class DrawingPool:
     def _prepare(
         self, task: Task[Produced], caller: str, outcome: Future[Produced], needed: Iterator[Materialization]
     ) -> None:
-        """Have the next thing drawn that is not there; once there is none, do the work itself."""
+        """Have the next missing array drawn; once none is missing, run the task itself."""
         for whole in needed:
             if not whole.find():
                 lane = self._small if whole.work <= SMALL_WORK else self._large
@@ -198,7 +198,7 @@ def _run(task: Task[Produced], outcome: Future[Produced]) -> None:
 
 
 def _pass_failure(outcome: Future[Any], step: Future[Any]) -> bool:
-    """Whether a step towards an outcome has failed, which then has failed too; or was cancelled, as the pool closed."""
+    """Pass the failure of a step, or its cancellation as the pool closes, to the outcome; returns whether it failed."""
     if step.cancelled():
         outcome.cancel()
         return True
@@ -233,7 +233,7 @@ def _measurements(plan: Plan) -> Iterator[Task[Sequence[Moments]]]:
 
 
 def needs(plan: Plan) -> Iterator[Materialization]:
-    """What all tensors of a plan need that must be drawn whole."""
+    """The arrays that must be drawn whole for the tensors of a plan."""
     for tensor in plan.tensors:
         yield from tensor.materializations(range(tensor.elements))
 
@@ -244,7 +244,7 @@ def _needs_of_blocks(tensors: Sequence[TensorPlan], batch: Iterable[Block]) -> I
 
 
 def cost(file: File, start: int, stop: int) -> Cost:
-    """What a byte range of a file costs; looks at every tensor in it, so it is no work for an event loop."""
+    """What a byte range of a file costs. It looks at every tensor in the range, so keep it off the event loop."""
     nbytes, work = stop - start, 0
     for part in file.parts(start, stop):
         missing = [whole for whole in part.tensor.materializations(part.elements) if not whole.find()]
@@ -255,5 +255,5 @@ def cost(file: File, start: int, stop: int) -> Cost:
 
 
 def cost_of_all(plan: Plan) -> Cost:
-    """What all tensors cost; looks at each of them, too."""
+    """What all tensors of a plan cost. It looks at each of them, too."""
     return Cost(plan.nbytes, sum(whole.work for whole in needs(plan) if not whole.find()))

@@ -1,4 +1,4 @@
-"""Turns: a line in which owners take turns, however many of their own things each has put into it."""
+"""Turns: a queue in which owners take turns, however many items each of them has put into it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 class Turns(Generic[Item]):
-    """Things that wait: the owners in turn, and the things of one owner in the order of coming."""
+    """A queue that serves owners in turn, and the items of one owner in the order of their arrival."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, deque[Item]] = OrderedDict()
@@ -19,16 +19,16 @@ class Turns(Generic[Item]):
         return self._waiting
 
     def add(self, owner: str, item: Item) -> None:
-        """Put something behind all else of its owner."""
+        """Add an item behind all others of its owner."""
         self._lines.setdefault(owner, deque()).append(item)
         self._waiting += 1
 
     def take(self) -> Item:
-        """The next thing; its owner then goes behind all others."""
+        """Remove and return the next item; its owner then goes behind all others."""
         return self.take_of(next(iter(self._lines)))
 
     def take_of(self, owner: str) -> Item:
-        """The next thing of an owner, who then goes behind all others."""
+        """Remove and return the next item of an owner, who then goes behind all others."""
         line = self._lines.pop(owner)
         item = line.popleft()
         if line:
@@ -37,11 +37,11 @@ class Turns(Generic[Item]):
         return item
 
     def owners(self) -> list[str]:
-        """Whose turn it is, one after the other."""
+        """The owners, in the order of their turns."""
         return list(self._lines)
 
     def remove(self, owner: str, item: Item) -> None:
-        """Take something out of the line, if it is still there."""
+        """Remove an item, if it is still there."""
         line = self._lines.get(owner, ())
         if item in line:
             self._lines[owner].remove(item)
@@ -50,11 +50,11 @@ class Turns(Generic[Item]):
                 del self._lines[owner]
 
     def length(self, owner: str) -> int:
-        """How many things of one owner wait."""
+        """The number of items of one owner."""
         return len(self._lines.get(owner, ()))
 
     def drop_for(self, owner: str) -> Item | None:
-        """Take out the last thing of whoever has the most; None where the owner would then have as many itself."""
+        """Remove the last item of the owner who has the most; None if `owner`, with one more, would have as many."""
         greedy = max(self._lines, key=self.length, default=owner)
         if self.length(greedy) <= self.length(owner) + 1:
             return None

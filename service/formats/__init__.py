@@ -1,4 +1,4 @@
-"""File formats: how a plan lies in bytes. The only code that knows a file format."""
+"""File formats: how a plan is laid out in bytes. No other code knows any file format."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FORMATS: Final[dict[str, Format]] = {"safetensors": SAFETENSORS}
 def open_file(
     plan: Plan, name: str = MODEL, statistics: StatisticsOption = "expected", limits: Limits | None = None
 ) -> File:
-    """A file of a plan, of which nothing is drawn yet: any of its bytes can be read alone.
+    """Open a file of a plan. Nothing is drawn yet, and any range of its bytes can be read by itself.
 
     Args:
-        plan: what is in it.
-        name: of the file, of any format.
-        statistics: what it says of each tensor.
-        limits: how large its header may be; the defaults where None.
+        plan: what the file contains.
+        name: the name of the file, in any format.
+        statistics: what the file says about each tensor.
+        limits: how large its header may be; the defaults if None.
 
     Raises:
         ValueError: no format has such a file.

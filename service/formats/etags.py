@@ -1,8 +1,8 @@
-"""ETags: all that a file's bytes depend on, as text that stays the same whatever our classes and fields are called.
+"""ETags: hashes of everything that a file's bytes depend on, as text that survives the renaming of classes and fields.
 
-The text is an expression of Python in the words of the first release. A distribution at the top has a table of its
-members, with numbers in hexadecimal; distributions within it are calls with decimal numbers, the shortest that read
-back the same (`repr` of a float).
+The text is a Python expression in the names of the first release. The distribution of a tensor is a table of its
+members, with numbers in hexadecimal. Distributions nested in it are calls, with the shortest decimals that read back
+the same (`repr` of a float).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from service.stream import STREAM_VERSION
 
 
 def etag(header: bytes, tensors: Iterable[TensorPlan]) -> str:
-    """A hash over a file's header and how each tensor is drawn; 64 hexadecimal digits, which are no hash of its bytes.
+    """A hash of a file's header and of how each tensor is drawn, not of its bytes: 64 hexadecimal digits.
 
     Args:
-        header: without measured numbers, as they follow from the rest.
-        tensors: in the order of the file.
+        header: the header without measured numbers, which follow from the rest.
+        tensors: the tensors in file order.
     """
     bytes_depend_on = sha256(header)
     shared: dict[Parameter, str] = {}
@@ -39,7 +39,7 @@ def etag(header: bytes, tensors: Iterable[TensorPlan]) -> str:
 
 
 def _how_drawn(parameter: Parameter) -> str:
-    """What follows the name: all that the tensors of a parameter share."""
+    """The text after the name, which all tensors of a parameter share."""
     shape, order = _literal(parameter.canonical_shape), _literal(_order(parameter))
     return f"{shape}, {order}, '{parameter.dtype.value}'), {_table(parameter.distribution)})"
 

@@ -1,4 +1,4 @@
-"""What every file format has: files that exist only as far as they are read."""
+"""What all file formats share: files whose bytes are computed as they are read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from service.limits import Limits
 from service.plan import Outline, Plan, TensorPlan
 
 StatisticsOption = Literal["expected", "measured", "none"]
-"""What a file says of each tensor besides its values."""
+"""What a file says about each tensor besides its values."""
 
 
 class Part(NamedTuple):
-    """Some bytes of a tensor, and the elements that they are of."""
+    """Some bytes of a tensor, and the elements that they belong to."""
 
     tensor: TensorPlan
     elements: range
@@ -23,50 +23,50 @@ class Part(NamedTuple):
 
 
 class File(Protocol):
-    """A file of weights whose length and ETag are known before anything of it is drawn."""
+    """A file of weights whose length and ETag are known before any of it is drawn."""
 
     @property
     def name(self) -> str:
-        """Its name, as its address ends."""
+        """The name of the file, with which its address ends."""
 
     @property
     def plan(self) -> Plan:
-        """What is in it."""
+        """What the file contains."""
 
     @property
     def statistics(self) -> StatisticsOption:
-        """What it says of each tensor."""
+        """What the file says about each tensor."""
 
     @property
     def length(self) -> int:
-        """Bytes of the whole file."""
+        """The length of the whole file, in bytes."""
 
     @property
     def etag(self) -> str:
-        """A hash over all that its bytes depend on, 64 hexadecimal digits."""
+        """A hash of everything that the bytes depend on: 64 hexadecimal digits."""
 
     @property
     def memory(self) -> int:
-        """About how many bytes of memory it takes."""
+        """The approximate memory that the object takes, in bytes."""
 
     @property
     def pieces(self) -> int:
-        """How many things it consists of: about how long it takes to look at them all."""
+        """The number of things in the file, which measures how long it takes to look at them all."""
 
     def prepared(self) -> Self:
-        """The same, with everything computed that takes longer the more tensors there are."""
+        """The same file, with everything computed whose cost grows with the number of tensors."""
 
     def needs_measuring(self, start: int) -> bool:
-        """Whether reading from a byte on needs numbers that only drawing gives."""
+        """Whether reading from byte `start` needs numbers that only drawing gives."""
 
     def with_measured(self, measured: Sequence[Summary]) -> Self:
         """The same file, of the same length and ETag, with its measured numbers."""
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """A byte range cut into what is drawn at once; the cuts do not depend on the range."""
+        """A byte range, cut into spans that are each drawn at once; the cuts do not depend on the range."""
 
     def parts(self, start: int, stop: int) -> Iterator[Part]:
-        """The parts of tensors that a byte range is made of."""
+        """The parts of tensors that make up a byte range."""
 
     def read(self, start: int, stop: int) -> memoryview:
         """Bytes start to stop - 1, in memory that is never written again."""
@@ -74,14 +74,14 @@ class File(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A file format, which may be several files that name each other.
+    """A file format, which may consist of several files that name each other.
 
     Attributes:
-        media_type: of its files.
-        path: how the addresses of its files end, as a route: a name, or a pattern with `{file:path}` in it.
-        files: the names of the files of a plan.
-        open: a file of a plan by its name, with what it says of each tensor, within limits; raises LimitExceeded.
-        check: refuses an outline whose files must be too large, before it is expanded; raises LimitExceeded.
+        media_type: the media type of its files.
+        path: the end of its files' addresses, as a route: a name, or a pattern that contains `{file:path}`.
+        files: returns the names of a plan's files.
+        open: opens a file of a plan by its name, with what it says about each tensor; raises LimitExceeded.
+        check: refuses an outline whose files would be too large, before it is expanded; raises LimitExceeded.
     """
 
     media_type: str

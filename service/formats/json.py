@@ -1,6 +1,6 @@
 """JSON answers: the plan, the statistics, and small files of weights as JSON.
 
-Numbers of weights are the shortest decimals that read back to the same binary32 (binary64 for F64).
+Weights are written as the shortest decimals that read back to the same binary32 value (binary64 for F64).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from service.stream import STREAM_VERSION
 from service.stream.dtypes import DType, widen
 
 STATISTICS_VERSION: Final = 2
-"""Changes with anything that an answer of statistics says of one and the same plan."""
+"""Changes whenever the statistics of an unchanged plan would be answered differently."""
 PIECE: Final = 500
-"""Tensors that are described at once."""
+"""Tensors that are described in one piece."""
 Encoding = Literal["decimal", "base64"]
 Document = dict[str, Any]
 
 
 def plan_json(file: SafetensorsFile, root: str = "", remarks: Callable[[], Sequence[str]] = tuple) -> Iterator[bytes]:
-    """What would be drawn, and where it would lie in the file, piece by piece.
+    """What would be drawn, and where it would lie in the file, as pieces of a JSON document.
 
     Args:
         file: the file.
-        root: what stands before the service's paths.
-        remarks: gives warnings about the specification as it came.
+        root: the prefix of the service's paths.
+        remarks: returns warnings about the specification as it was received.
     """
     plan = file.plan
     permalink = file_path(plan.permalink, file.name, file.statistics, root)
@@ -61,7 +61,7 @@ def plan_json(file: SafetensorsFile, root: str = "", remarks: Callable[[], Seque
 
 
 def statistics_json(plan: Plan, measured: Sequence[Summary]) -> Iterator[bytes]:
-    """Measured beside expected, tensor by tensor in model order, piece by piece."""
+    """Measured and expected statistics of every tensor, in model order, as pieces of a JSON document."""
     tensors = (
         _names(tensor) | {"elements": tensor.elements, "statistics": _statistics(tensor, summary)}
         for tensor, summary in zip(plan.tensors, measured, strict=True)
@@ -70,7 +70,7 @@ def statistics_json(plan: Plan, measured: Sequence[Summary]) -> Iterator[bytes]:
 
 
 def _listed(about: Document, tensors: Iterator[Document]) -> Iterator[bytes]:
-    """A document and its tensors, of which no more than one piece is in memory."""
+    """A document and its tensors; only one piece is in memory at a time."""
     yield orjson.dumps(about)[:-1] + b',"tensors":['
     comma = b""
     while some := list(islice(tensors, PIECE)):
@@ -82,7 +82,7 @@ def _listed(about: Document, tensors: Iterator[Document]) -> Iterator[bytes]:
 def _too_long(permalink: str) -> str:
     return (
         f"there is no permalink, and so no range of the file: it would have {len(permalink)} characters, and more than"
-        f" {MOST_IN_URL} are not safe everywhere; say the same in less by repeat, or POST for the whole file"
+        f" {MOST_IN_URL} are not safe everywhere; shorten the specification by repeat, or POST it for the whole file"
     )
 
 
@@ -100,13 +100,13 @@ def check_json_size(plan: Plan, limits: Limits) -> None:
 def weights_json(
     plan: Plan, measured: Sequence[Summary] | None, statistics: StatisticsOption, encoding: Encoding
 ) -> bytes:
-    """All weights of a plan as one JSON document; flat, row-major, in model order.
+    """All weights of a plan as one JSON document: tensors in model order, each flat and row-major.
 
     Args:
         plan: a plan within the limit for JSON.
-        measured: summaries in model order where `statistics` is measured.
-        statistics: what to say of each tensor.
-        encoding: decimal numbers, or base64 of the bytes that a safetensors file has.
+        measured: summaries in model order, if `statistics` is measured.
+        statistics: what to say about each tensor.
+        encoding: decimal numbers, or base64 of the bytes in a safetensors file.
     """
     tensors = []
     for place, tensor in enumerate(plan.tensors):
@@ -137,7 +137,7 @@ def _tensor_plans(file: SafetensorsFile) -> Iterator[Document]:
         parameter = tensor.parameter
         if parameter not in described:
             if len(described) == PIECE:
-                described.clear()  # where all are different, none is kept for long
+                described.clear()  # bounds the memory if all parameters differ
             described[parameter] = _described(tensor)
         segment = places[tensor.name]
         names = {"name": tensor.name, "canonical_name": tensor.canonical_name}
@@ -145,7 +145,7 @@ def _tensor_plans(file: SafetensorsFile) -> Iterator[Document]:
 
 
 def _described(tensor: TensorPlan) -> Document:
-    """What is the same for all tensors of a parameter."""
+    """The part of a description that all tensors of a parameter share."""
     parameter = tensor.parameter
     return {
         "dtype": parameter.dtype.value,

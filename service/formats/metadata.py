@@ -1,4 +1,4 @@
-"""The metadata of a safetensors file: how its tensors came about, written for a plan, and read to plan them again."""
+"""The metadata of a safetensors file says how its tensors were made; it is written for a plan, and read to verify."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from service.stream.dtypes import DType
 from service.stream.words import Shape
 
 MEASURED_WIDTH: Final = 24
-"""Characters of a measured number, so that the header's length is known before anything is measured."""
+"""Characters of a measured number, fixed so that the header's length is known before anything is measured."""
 LAST_OF_16_BITS: Final = "\uffff"
 MOST_ELEMENTS: Final = 1 << 63
-"""Elements that indices can count."""
+"""The number of elements that an index can address."""
 TWO_BIASES: Final = re.compile(r"(?s).*bias_ih_l[0-9]+(_reverse)?")
-"""The canonical names of what is one bias in Keras, and two in PyTorch."""
+"""The canonical names of biases that are one tensor in Keras, and two in PyTorch."""
 StoredAs = tuple[str, Shape]
 """The dtype and the shape of a tensor in a file."""
 
 
 Indices = Annotated[tuple[Annotated[int, Field(ge=0, le=MOST_INTEGER)], ...], Field(strict=False)]
-"""Indices as the service writes them; 1.0 is an integer to a caller, and no index."""
+"""Indices as the service writes them; 1.0, which callers may write for an integer, is not an index."""
 
 
 class ArrangementDescription(Wire):
-    """How a tensor lies in the canonical one."""
+    """How a tensor is rearranged from the canonical one."""
 
     view: Indices
     axes: Indices
@@ -59,7 +59,7 @@ class ArrangementDescription(Wire):
 
 
 class TensorDescription(Wire):
-    """How a tensor came about, as the metadata says."""
+    """How a tensor was made, according to the metadata."""
 
     initializer: Initializer
     arrangement: ArrangementDescription | None = None
@@ -72,7 +72,7 @@ class TensorDescription(Wire):
 
 
 class Description(Wire):
-    """The metadata key `xavier`."""
+    """The value of the metadata key `xavier`."""
 
     digest: str
     seed: Seed
@@ -85,13 +85,13 @@ def written(
 ) -> Iterator[bytes]:
     """The value of the metadata key `xavier`, as the inside of a JSON string, piece by piece.
 
-    It is the JSON of RFC 8785, but for `canonical_name`, which comes first, and for measured numbers, which are padded.
+    It is the JSON of RFC 8785, except that `canonical_name` comes first and measured numbers are padded.
 
     Args:
-        plan: what is in the file.
-        statistics: what to say of each tensor.
-        measured: summaries in model order, if they are there.
-        check: refuses a length at the least, in bytes, by raising.
+        plan: what the file contains.
+        statistics: what to say about each tensor.
+        measured: summaries in model order, if they are known.
+        check: is given a lower bound of the length, in bytes, and raises if that is too long.
     """
     tensors = plan.tensors
     begin = f'{{"digest":"{plan.digest}","seed":"{plan.spec.seed}","stream":{STREAM_VERSION},"tensors":{{'
@@ -107,14 +107,14 @@ def written(
 
 
 def described(tensor: TensorPlan, statistics: StatisticsOption) -> str:
-    """How a tensor came about, as the inside of a JSON string, without its names and measured numbers."""
+    """How a tensor was made, as the inside of a JSON string, without its names and measured numbers."""
     return _escape(describe_parameter(tensor, statistics))
 
 
 def _descriptions(
     tensors: Sequence[TensorPlan], statistics: StatisticsOption, check: Callable[[int], None]
 ) -> list[str]:
-    """How the tensors came about; what is equal is written once."""
+    """How the tensors were made; equal descriptions are built once."""
     by_parameter: dict[Parameter, str] = {}
     by_content: dict[Hashable, str] = {}
     descriptions, length = [], 0
@@ -130,35 +130,35 @@ def _descriptions(
 
 
 def _with_measured(description: str, measured: Summary | None) -> str:
-    """A description with the measured numbers of its tensor, or with room for them."""
+    """A description with its tensor's measured numbers, or with room for them."""
     numbers = _fixed_width(measured)
     return description.replace(_escape('"measured":null'), _escape(f'"measured":{numbers}'))
 
 
 def _with_names(description: str, tensor: TensorPlan) -> str:
-    """A description with the canonical name of its tensor, where that is another one."""
+    """A description with its tensor's canonical name, if that differs from the name."""
     if tensor.canonical_name == tensor.name:
         return description
     return _escape(f'{{"canonical_name":{encode_basestring(tensor.canonical_name)},') + description[1:]
 
 
 def _in_canonical_order(names: Sequence[str]) -> list[int]:
-    """The places of names as RFC 8785 orders them (section 3.2.3): by UTF-16, which mostly is by code point."""
+    """The places of names in the order of RFC 8785 section 3.2.3: by UTF-16, which is mostly by code point."""
     if max(map(max, filter(None, names)), default="") <= LAST_OF_16_BITS:
         return sorted(range(len(names)), key=names.__getitem__)
     return sorted(range(len(names)), key=lambda place: names[place].encode("utf-16-be"))
 
 
 def _escape(text: str) -> str:
-    """A text as a part of a JSON string."""
+    """A text as part of a JSON string."""
     return encode_basestring(text)[1:-1]
 
 
 def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
-    """How a tensor came about, as canonical JSON: initializer, fans, permutation, expected statistics.
+    """How a tensor was made, as canonical JSON: initializer, fans, permutation, expected statistics.
 
-    The members are put together in their canonical order here, as writing a whole plan through the general writer
-    takes longer than planning it.
+    The members are assembled in canonical order here, because the general writer takes longer for a whole plan than
+    planning it does.
     """
     parameter = tensor.parameter
     members = []
@@ -180,7 +180,7 @@ def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
 
 
 def determined(parameter: Parameter) -> bool:
-    """Whether initializer and fans alone say what the distribution is, to the last bit."""
+    """Whether the initializer and the fans alone determine the distribution, to the last bit."""
     of_layer = isinstance(parameter.initializer, TorchDefault | KerasDefault)
     return parameter.distribution.by_scalars and not of_layer and parameter.rule != "keras"
 
@@ -205,16 +205,16 @@ def _json(value: Any) -> str:
 
 
 def planned_tensors(text: str, stored: Mapping[str, StoredAs], limits: Limits) -> tuple[TensorPlan, ...]:
-    """The tensors that metadata promises.
+    """The tensors that the metadata of a file describes.
 
     Args:
         text: the value of the key `xavier`.
-        stored: the tensors that the file has, by their names.
+        stored: the tensors in the file, by name.
         limits: how much may be drawn whole.
 
     Raises:
-        ValueError: it means nothing.
-        OverflowError: a number in it is out of all range.
+        ValueError: the metadata makes no sense.
+        OverflowError: a number in it is out of range.
         XavierError: it is not JSON.
     """
     described = Description.model_validate(read_document(text.encode()))
@@ -252,7 +252,7 @@ def _distribution(described: TensorDescription, fans: Fans | None, *, is_sum: bo
 
 
 def _is_sum(name: str, canonical_name: str, shape: Sequence[int]) -> bool:
-    """Whether a tensor is Keras' bias of an RNN or LSTM, the sum of two; that of a GRU has both, and rank 2."""
+    """Whether a tensor is Keras' bias of an RNN or LSTM, a sum of two; the bias of a GRU holds both, with rank 2."""
     return name.endswith("bias") and len(shape) == 1 and TWO_BIASES.fullmatch(canonical_name) is not None
 
 
@@ -290,7 +290,7 @@ def _check_arrangement(rearrangement: Rearrangement | None, shape: tuple[int, ..
 
 def _check_distribution(distribution: Distribution, elements: int, dtype: DType) -> None:
     if not distribution.covers(elements):
-        raise ValueError(f"a distribution is not that of a tensor of {elements} elements")
+        raise ValueError(f"a distribution does not fit a tensor of {elements} elements")
     if not distribution.fits(dtype):
         raise ValueError(f"a distribution overflows {dtype}")
 

@@ -1,7 +1,7 @@
-"""Names as text between quotes, the same for ever: as Python 3.11 wrote them, with the characters of Unicode 14.0.
+"""Names as quoted text that never changes: as Python 3.11 writes them, with the characters of Unicode 14.0.
 
-Python's own `repr` shows what is printable in the Unicode of the day, so that a name with a newer character would be
-written otherwise by every new Python.
+Python's own `repr` depends on the interpreter's version of Unicode, so a newer Python may write a name with a newer
+character differently.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _RUNS: Final = """
     d 3 74 c 59 7 c 4 1 f c 4 38 8 a 6 28 8 1e 2 2 4e 154 c e 2 5 3 5 3 7 9 1d 3 b 5 6 a a 6 8 8 7 9 93 1 37 25 a 406
     a6e0 20 1039 7 de 2 1682 e 1d31 c1f 21e 5e2 134b aedb5 f0
 """
-"""The Unicode Character Database 14.0: lengths, in hexadecimal, of runs of code points that are not shown (of the
-categories Other and Separator, without the space) and are shown, in turn."""
+"""The lengths, in hexadecimal, of runs of code points that are alternately escaped (categories Other and Separator,
+except the space) and shown. Source: the Unicode Character Database 14.0."""
 _EDGES: Final = tuple(accumulate(int(length, 16) for length in _RUNS.split()))
 _SHORT: Final = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def quoted(name: str) -> str:
-    """A name between single quotes, or double ones where it has single ones only; escapes as in Python's literals."""
+    """A name in single quotes, or in double quotes if it has only single ones; escaped as in a Python literal."""
     if name.isascii() and name.isprintable() and "'" not in name and "\\" not in name:
         return f"'{name}'"
     quote = '"' if "'" in name and '"' not in name else "'"

@@ -1,8 +1,8 @@
-"""The safetensors file of a plan: its length is known before, and any byte range can be had alone.
+"""The safetensors file of a plan: its length is known before it is drawn, and any byte range can be read by itself.
 
 Layout, order and padding are those of the reference writer (safetensors 0.8, `tensor.rs`): an 8-byte little-endian
-header length, a JSON header padded with spaces to 8 bytes, then the tensors by dtype (its enumeration, descending)
-and name.
+header length, a JSON header padded with spaces to a multiple of 8 bytes, and the tensors, sorted by dtype (descending
+in the writer's enumeration) and name.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CHUNK_BYTES: Final = 2 << 20
 """Bytes drawn at once: 2^19 elements of F32."""
 ALIGNMENT: Final = 8
 SEGMENT_MEMORY: Final = 200
-"""Bytes of memory for a segment; generous."""
+"""A generous estimate of the memory for a segment, in bytes."""
 MEASURED_EXACTLY: Final = b"measured exactly"
-"""What the ETag has more where measured numbers were wrong in version 0.1."""
+"""Hashed into the ETag of files whose measured numbers were wrong in version 0.1."""
 MANY: Final = 100
-"""Tensors of one parameter that are worth a look before they are made."""
+"""The number of tensors of one parameter from which their size is checked before they are made."""
 LEAST_ENTRY: Final = 54
-"""Bytes of a tensor in the header besides its names and its description, at the least."""
+"""The fewest bytes that a tensor takes in the header besides its names and its description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Segment:
 
 
 def _one_of_each(tensors: Sequence[TensorPlan]) -> Iterable[TensorPlan]:
-    """A tensor of each parameter."""
+    """One tensor of each parameter."""
     return {tensor.parameter: tensor for tensor in tensors}.values()
 
 
@@ -65,13 +65,13 @@ def lay_out(plan: Plan) -> tuple[Segment, ...]:
 
 
 class SafetensorsFile:
-    """A file of weights that exists only as far as it is read.
+    """A file of weights whose bytes are computed as they are read.
 
     Args:
-        plan: what is in it.
+        plan: what the file contains.
         statistics: whether the metadata holds expected, expected and measured, or no statistics.
         measured: the measured summaries in model order; reading the header of a `measured` file needs them.
-        limits: how large the header may be; the defaults where None.
+        limits: how large the header may be; the defaults if None.
 
     Raises:
         LimitExceeded: the header would be too long.
@@ -96,12 +96,12 @@ class SafetensorsFile:
 
     @property
     def length(self) -> int:
-        """Bytes of the whole file."""
+        """The length of the whole file, in bytes."""
         return len(self.header) + self.plan.nbytes
 
     @cached_property
     def etag(self) -> str:
-        """A hash over all that the bytes depend on, not over the bytes: 64 hexadecimal digits."""
+        """A hash of everything that the bytes depend on, not of the bytes: 64 hexadecimal digits."""
         header = self.header if self._measured is None else self._unmeasured().header
         tensors = [segment.tensor for segment in self.segments]
         corrected = self.statistics == "measured" and any(map(misstated, _one_of_each(tensors)))
@@ -109,21 +109,21 @@ class SafetensorsFile:
 
     @property
     def memory(self) -> int:
-        """About how many bytes of memory it takes."""
+        """The approximate memory that the object takes, in bytes."""
         return self.plan.memory + len(self.header) + SEGMENT_MEMORY * len(self.segments)
 
     @property
     def pieces(self) -> int:
-        """Its tensors."""
+        """The number of tensors."""
         return len(self.segments)
 
     def prepared(self) -> SafetensorsFile:
-        """The same, with everything computed that takes longer the more tensors there are."""
+        """The same file, with everything computed whose cost grows with the number of tensors."""
         _ = self.etag, self.plan.digest, self.plan.permalink, self.plan.nbytes, self.plan.elements, self.memory
         return self
 
     def needs_measuring(self, start: int) -> bool:
-        """Whether reading from a byte on needs numbers that only drawing gives."""
+        """Whether reading from byte `start` needs numbers that only drawing gives."""
         return self.statistics == "measured" and self._measured is None and start < len(self.header)
 
     def with_measured(self, measured: Sequence[Summary]) -> SafetensorsFile:
@@ -131,7 +131,7 @@ class SafetensorsFile:
         return SafetensorsFile(self.plan, self.statistics, measured, self._limits)
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """A byte range cut into what is drawn at once; the cuts do not depend on the range."""
+        """A byte range, cut into spans that are each drawn at once; the cuts do not depend on the range."""
         data = len(self.header)
         while start < stop:
             end = data if start < data else start - (start - data) % CHUNK_BYTES + CHUNK_BYTES
@@ -139,7 +139,7 @@ class SafetensorsFile:
             start = end
 
     def parts(self, start: int, stop: int) -> Iterator[Part]:
-        """The parts of tensors that a byte range is made of."""
+        """The parts of tensors that make up a byte range."""
         start, stop = start - len(self.header), stop - len(self.header)
         for segment in self._between(start, stop):
             size = segment.tensor.parameter.dtype.itemsize
@@ -154,7 +154,7 @@ class SafetensorsFile:
             stop: from start to the length of the file.
         """
         header = self.header[start:stop]
-        lead = (start + len(header)) % ALIGNMENT  # so that elements lie aligned in memory as they do in the file
+        lead = (start + len(header)) % ALIGNMENT  # so that elements are aligned in memory as in the file
         buffer = np.empty(lead + stop - start, np.uint8)[lead:]
         buffer[: len(header)] = np.frombuffer(header, np.uint8)
         self._read_data(start + len(header) - len(self.header), buffer[len(header) :])
@@ -167,7 +167,7 @@ class SafetensorsFile:
             _read_tensor(segment.tensor, low - segment.start, out[low - start : high - start])
 
     def _between(self, start: int, stop: int) -> Iterator[Segment]:
-        """The tensors that have bytes in a range of the data."""
+        """The segments that overlap a range of the data."""
         first = bisect_right(self._starts, start) - 1
         for segment in self.segments[max(first, 0) :]:
             if segment.start >= stop:
@@ -179,7 +179,7 @@ class SafetensorsFile:
         return SafetensorsFile(self.plan, self.statistics, None, self._limits)
 
     def _header(self) -> bytes:
-        """The header with its length before it; it is given up as soon as it is too long."""
+        """The header, preceded by its length; raises as soon as it is too long."""
         pieces: list[bytes] = []
         length = 0
         for piece in chain(self._metadata(), self._entries()):
@@ -208,7 +208,7 @@ class SafetensorsFile:
 
 
 def check_outline(outline: Outline, statistics: StatisticsOption, limits: Limits) -> None:
-    """Refuse what must have too long a header, before it is expanded.
+    """Refuse an outline whose header would be too long, before it is expanded.
 
     Raises:
         LimitExceeded: the header would be too long.
@@ -228,7 +228,7 @@ def _check_header(length: int, limit: int) -> None:
 
 
 def _read_tensor(tensor: TensorPlan, start: int, out: NDArray[np.uint8]) -> None:
-    """Bytes of a tensor; elements that the range cuts are drawn aside."""
+    """Read some bytes of a tensor; if the range cuts through elements, whole ones are drawn into a buffer first."""
     storage = tensor.parameter.dtype.storage
     first, skip = divmod(start, storage.itemsize)
     if skip == 0 and out.size % storage.itemsize == 0:

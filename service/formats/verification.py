@@ -1,6 +1,6 @@
-"""Verification: a file of weights is drawn again and held against what it should be.
+"""Verification: the weights of a file are drawn again and compared with what it contains.
 
-The file says itself how its tensors came about (the metadata key `xavier`); a specification may be given instead.
+The file itself says how its tensors were made (the metadata key `xavier`); a specification may be given instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPARED_ELEMENTS: Final = 1 << 19
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor as a file has it; offsets in bytes from the start of the file."""
+    """A tensor as stored in a file; offsets are in bytes from the start of the file."""
 
     name: str
     dtype: str
@@ -38,7 +38,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A safetensors file: its tensors in file order, and the metadata of this service where it has any."""
+    """A safetensors file: its tensors in file order, and the metadata of this service if it has any."""
 
     path: Path
     tensors: tuple[StoredTensor, ...]
@@ -80,14 +80,14 @@ def open_stored(path: Path) -> StoredFile:
 
 
 def planned_by_metadata(file: StoredFile, limits: Limits | None = None) -> tuple[TensorPlan, ...]:
-    """The tensors that a file's own metadata promises.
+    """The tensors that a file's own metadata describes.
 
     Args:
         file: a file of weights.
-        limits: how much may be drawn whole; the defaults where None.
+        limits: how much may be drawn whole; the defaults if None.
 
     Raises:
-        InvalidFile: it has no metadata of ours, or of another stream version, or metadata that means nothing.
+        InvalidFile: it has no metadata of this service, or of another stream version, or it makes no sense.
     """
     if file.metadata is None:
         raise InvalidFile(f"{file.path} does not say how it was made; give its specification")
@@ -140,7 +140,7 @@ def _compare(path: Path, found: StoredTensor, plan: TensorPlan, first: int) -> D
 
 
 def _indices(element: int, shape: tuple[int, ...]) -> list[int]:
-    """The place of an element on each axis; NumPy stops at 64 axes."""
+    """The index of an element on each axis; NumPy's own function stops at 64 axes."""
     places = []
     for size in reversed(shape):
         element, place = divmod(element, size)

@@ -1,1 +1,1 @@
-"""The guard: who may ask, how much at once, and what is seen of it."""
+"""The guard: who may send requests, how many are served at once, and what is logged and counted."""

@@ -1,6 +1,6 @@
-"""Access: who may ask, and who may read answers from another origin's page.
+"""Access: who may send requests, and what pages of other origins may send and read.
 
-Off by default. Keys are bearer tokens (RFC 6750); they are compared by digest, all of them, in constant time.
+Keys are off by default. They are bearer tokens (RFC 6750); the digests of all of them are compared, in constant time.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ EXPOSED: Final = (
     "Retry-After",
     "X-Request-Id",
 )
-"""What a page of another origin may read of an answer."""
+"""The header fields of an answer that a page of another origin may read."""
 ACCEPTED: Final = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Range")
 
 
 class Access:
-    """Lets requests through that have a key, and those to paths that need none.
+    """Lets through requests that have a key, and requests to paths that need none.
 
     Args:
-        app: what is behind it.
-        keys: the keys; where there are none, everybody is let through.
-        open_paths: what needs no key.
+        app: the application behind it.
+        keys: the keys; without any, everybody is let through.
+        open_paths: the paths that need no key.
     """
 
     def __init__(self, app: ASGIApp, keys: Iterable[str], open_paths: frozenset[str]) -> None:
@@ -57,7 +57,7 @@ class Access:
         return await self._app(scope, receive, send)
 
     def _number(self, authorization: str) -> int | None:
-        """The place of the caller's key among all, by its bytes; None where it is none of them."""
+        """The index of the caller's key, compared byte by byte; None if it is not one of ours."""
         scheme, _, token = authorization.partition(" ")
         digest = _digest(token.strip(" \t").encode("latin-1") if scheme.lower() == "bearer" else b"")
         found = [compare_digest(digest, known) for known in self._digests]
@@ -70,6 +70,6 @@ def _digest(key: bytes) -> bytes:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     title = title_of(401)
-    document = problem(401, kind_of(title), title, "send a key: Authorization: Bearer KEY")
+    document = problem(401, kind_of(title), title, "this server needs a key; send it as Authorization: Bearer KEY")
     response = problem_response(document, {"WWW-Authenticate": 'Bearer realm="xavier"'})
     await response(scope, receive, send)

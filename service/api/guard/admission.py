@@ -1,6 +1,6 @@
-"""Admission: how many may be served at once, and how many may wait for that.
+"""Admission: how many requests are served at once, and how many may wait.
 
-What draws and what plans have places of their own, so that neither waits for the other; health waits for nothing.
+Drawing and planning have separate places, so that neither waits for the other. Health checks wait for nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from service.errors import Busy
 
 
 class Admission:
-    """Some places, and the queue for them, in which callers take turns.
+    """A number of places, and a queue for them in which callers take turns.
 
     Args:
         places: how many there are.
-        queue: how many may wait for one. Where it is full, the last who came of the caller who has most in it is
-            turned away, so that nobody can fill it for all others.
-        waiting: counts who waits.
-        active: counts who has a place.
-        each: how many places one caller may have; all of them where None.
+        queue: how many requests may wait for one. If the queue is full, the latest request of the caller who has most
+            in it is turned away, so that nobody can fill it for everyone else.
+        waiting: counts the requests that wait.
+        active: counts the requests that have a place.
+        each: how many places one caller may have; all of them if None.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many requests wait."""
         return len(self._waiting)
 
     @asynccontextmanager
     async def place(self, caller: str = "", *, begun: bool = False) -> AsyncIterator[None]:
-        """A place for as long as the context lasts; a caller that is cancelled while it waits leaves the queue.
+        """Hold a place for as long as the context lasts; cancelling the wait leaves the queue.
 
         Args:
             caller: whose turn it takes.
-            begun: whether this goes on with something that has begun, and waits however full the queue is.
+            begun: whether this continues an answer that has begun; it then waits however full the queue is.
 
         Raises:
             Busy: the queue is full.
@@ -83,12 +83,12 @@ class Admission:
                 raise self._busy()
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.result():
-                self._leave(caller)  # it was our turn just now
+                self._leave(caller)  # it has just become our turn
             self._waiting.remove(caller, turn)
             raise
 
     def _turn_away(self, caller: str) -> None:
-        """Make room for a caller, at the cost of another who has more."""
+        """Make room for a caller at the expense of another who has more in the queue."""
         last = self._waiting.drop_for(caller)
         if last is None:
             raise self._busy()
@@ -96,14 +96,14 @@ class Admission:
             last.set_result(False)
 
     def _busy(self) -> Busy:
-        return Busy(f"{self._queue} requests are waiting for their turn already")
+        return Busy(f"{self._queue} requests are waiting for their turn already; come back later")
 
     def _take(self, caller: str) -> None:
         self._free -= 1
         self._held[caller] += 1
 
     def _leave(self, caller: str) -> None:
-        """Give a place back, and the free ones to those whose turn it is."""
+        """Give a place back, and give the free places to the callers whose turn it is."""
         self._free += 1
         self._held[caller] -= 1
         if not self._held[caller]:

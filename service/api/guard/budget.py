@@ -1,7 +1,7 @@
-"""Budgets: how many bytes a caller may have in a minute, counted by this process or in a Redis that several share.
+"""Budgets: how many bytes a caller may have per minute, counted by this process or in a Redis that several share.
 
-A minute is a fixed window, and begins with the caller's first byte. A moving window would keep an entry for each byte,
-and a weighted one lets pass as much in the worst minute, but makes who has used everything wait for two.
+A minute is a fixed window that begins with the caller's first byte. A moving window would keep an entry for each byte.
+A sliding-window counter allows as much in the worst minute, but makes callers who have used everything wait for two.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from service.api import counters
 from service.errors import OverBudget
 
 CONNECTIONS: Final = 16
-"""Most connections to Redis; who finds none free waits for one."""
+"""Most connections to Redis; requests wait for a free one."""
 ANSWER_SECONDS: Final = 1.0
 """How long Redis may take to answer."""
 AGAIN_SECONDS: Final = 5.0
-"""How long a Redis that did not answer is left alone, so that not everybody waits for it."""
+"""How long a Redis that did not answer is left alone, so that not every request waits for it."""
 ROUNDED: Final = 0.5
-"""Redis says the end of a window to the nearest second; who is told to come back must not come too early."""
+"""Redis gives the end of a window to the nearest second; this is added so that nobody comes back too early."""
 _log = logging.getLogger("xavier")
 
 
 class Budget:
-    """Bytes that a caller may have within a window.
+    """The bytes that each caller may have within a window.
 
-    While a Redis that keeps the counts does not answer, the process counts by itself: there always is a budget, and no
-    request fails for want of Redis.
+    While the Redis that keeps the counts does not answer, the process counts by itself: there is always a budget, and
+    no request fails for want of Redis.
 
     Args:
-        nbytes: how many; 0 for any number.
-        redis: the URL of a Redis that keeps the counts; None where the process does.
-        window: how long they last, as a limit of the library.
+        nbytes: how many; 0 sets no limit.
+        redis: the URL of the Redis that keeps the counts; None if the process does.
+        window: the window, as the limit class of the library.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Budget:
             self._shared = FixedWindowRateLimiter(_storage(redis, self._pool))
 
     async def take(self, caller: str, nbytes: int) -> None:
-        """Take some bytes off a caller's budget.
+        """Deduct some bytes from a caller's budget.
 
         Raises:
-            OverBudget: it has not as many left.
+            OverBudget: the caller has fewer bytes left.
         """
         if self._limit.amount and not await self._taken_from_shared(caller, nbytes):
             await self._take(self._own, caller, nbytes)
@@ -71,7 +71,7 @@ class Budget:
             await self._pool.aclose()
 
     async def _taken_from_shared(self, caller: str, nbytes: int) -> bool:
-        """Whether Redis keeps the counts, and has answered."""
+        """Deduct the bytes in Redis; returns whether Redis keeps the counts and has answered."""
         if self._shared is None or monotonic() < self._ask_again:
             return False
         try:
@@ -83,7 +83,7 @@ class Budget:
         return True
 
     async def _take(self, counts: FixedWindowRateLimiter, caller: str, nbytes: int) -> None:
-        """Test first, as a hit counts what it refuses, too; it still refuses who loses a race for the last bytes."""
+        """Test first, because a hit counts even what it refuses; it still decides a race for the last bytes."""
         for step in (counts.test, counts.hit):
             if not await step(self._limit, caller, cost=nbytes):
                 end, left = await counts.get_window_stats(self._limit, caller)
@@ -92,7 +92,7 @@ class Budget:
     def _over(self, nbytes: int, left: int, seconds: float) -> OverBudget:
         most, wait = self._limit.amount, min(ceil(seconds + ROUNDED), self._limit.get_expiry())
         way_out = "ask for less at once" if nbytes > most else f"come back in {wait} seconds, or ask for less"
-        way_out += ", by ranges; a matrix that must be drawn whole counts as a whole"
+        way_out += ", by ranges; a matrix that must be drawn whole counts in full"
         rule = f"at most {most} bytes a {self._limit.GRANULARITY.name}"
         return OverBudget(f"{rule}; {left} are left, and this asks for {nbytes}: {way_out}", wait)
 
@@ -100,7 +100,7 @@ class Budget:
         self._ask_again = monotonic() + AGAIN_SECONDS
         counters.UNSHARED.inc()
         reason = str(error.storage_error) if isinstance(error, StorageError) else f"no answer in {ANSWER_SECONDS} s"
-        _log.warning("budgets are counted by each process for %s s: Redis: %s", AGAIN_SECONDS, reason)
+        _log.warning("budgets are counted by each process for %s s, because Redis failed: %s", AGAIN_SECONDS, reason)
 
 
 def _storage(url: str, pool: BlockingConnectionPool) -> RedisStorage:

@@ -1,4 +1,4 @@
-"""Callers: who asks, as far as turns, places and budgets go."""
+"""Callers: who sends a request, for the purposes of turns, places and budgets."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from starlette.types import Scope
 
 
 def caller_of(scope: Scope) -> str:
-    """Who asks: the number of a key where keys are asked for, or else where the request comes from."""
+    """The caller: the number of the key if the server has keys, or else the origin of the request."""
     address = scope["client"][0] if scope.get("client") else "nowhere"
     return str(scope.get("state", {}).get("caller") or _origin(address))
 
 
 def _origin(address: str) -> str:
-    """An IPv4 address, or the first 64 bits of one of IPv6: a host takes the rest as it likes (RFC 8981)."""
+    """An IPv4 address, or the first 64 bits of an IPv6 address: a host may change the rest at will (RFC 8981)."""
     try:
         found = ip_address(address)
-    except ValueError:  # what a proxy calls it, or the path of a socket
+    except ValueError:  # a name given by a proxy, or the path of a socket
         return address
     if isinstance(found, IPv4Address):
         return str(found)

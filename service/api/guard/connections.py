@@ -1,7 +1,7 @@
-"""Connections: uvicorn's HTTP protocol with deadlines, caps, and the checks that RFC 9112 asks of a server.
+"""Connections: uvicorn's HTTP protocol with deadlines, caps, and the checks that RFC 9112 requires of a server.
 
-Tested against the pinned uvicorn and httptools. What is refused here never becomes a request of the application:
-the answer is a problem document all the same, and the connection is closed after it (RFC 9112 section 9.6).
+This is tested against the pinned uvicorn and httptools. A request that is refused here never reaches the application.
+It is still answered with a problem document, and then the connection is closed (RFC 9112 section 9.6).
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ from service.formats.safetensors import CHUNK_BYTES
 from service.limits import ConnectionLimits
 
 NEAR_SEND_BUFFER: Final = 256 << 10
-"""Bytes of kernel buffer towards the same host: there is no distance to bridge, and so little stays in the cache."""
+"""The kernel's send buffer towards the same host, in bytes: without a distance to bridge, it can fit the cache."""
 RESUME_AT: Final = CHUNK_BYTES * 9 // 8
 PAUSE_AT: Final = CHUNK_BYTES * 5 // 4
-"""Bytes in the transport between which the next chunk is asked for: one waits behind the one that is being written,
-so that the loop writes without the interpreter's lock, which the drawing threads need."""
+"""Bytes in the transport's buffer below which sending resumes, and above which it pauses. One chunk waits behind the
+one that is being written, so the loop writes without the interpreter's lock, which the drawing threads need."""
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 32 << 20
 """How long, and how much, a refused client may go on sending before the connection is cut, so that it can read why."""
 LOOKS_IN_A_STALL: Final = 12
 LEFT: Final = (7, 8)
-"""TCP's states CLOSE and CLOSE_WAIT by Linux' numbers: the other side has gone."""
+"""Linux's numbers of the TCP states CLOSE and CLOSE_WAIT: the other side has gone."""
 RETRY_AFTER: Final = 5
 _log = logging.getLogger("xavier.connections")
+_URL_TOO_LONG: Final = "the URL of a request may have at most {} bytes"
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
 class Stage(Enum):
-    """What of a request is arriving."""
+    """The part of a request that is arriving."""
 
     NOTHING = auto()
     HEAD = auto()
@@ -52,10 +53,10 @@ class Stage(Enum):
 
 
 class Connection(HttpToolsProtocol):
-    """One connection, with the caps that the application's lifespan put into its state."""
+    """One connection, with the caps that the application's lifespan has put into its state."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Size the buffers once the peer is known, and begin to wait for a request."""
+        """Set the sizes of the buffers for the peer, and begin to wait for a request."""
         super().connection_made(transport)
         self.caps: ConnectionLimits = self.app_state.get("caps", ConnectionLimits())
         self._deadline: asyncio.TimerHandle | None = None
@@ -69,11 +70,13 @@ class Connection(HttpToolsProtocol):
         _tune(transport)
         self._wait()
         if len(self.connections) > self.caps.connections:
-            self.connections.discard(self)  # so that those who are refused keep nobody out
-            self._refuse(RequestRefused(503, f"at most {self.caps.connections} connections at once; come back later"))
+            self.connections.discard(self)  # so that refused connections do not keep others out
+            self._refuse(
+                RequestRefused(503, f"at most {self.caps.connections} connections are served at once; come back later")
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers, and tell the answer that is on its way, which is not that of the last request always."""
+        """Cancel the timers, and tell the running answer, which is not always that of the latest request."""
         for timer in (self._deadline, self._look):
             if timer is not None:
                 timer.cancel()
@@ -83,7 +86,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and refuse what is not HTTP or too much of it."""
+        """Parse the data, and refuse whatever is not HTTP or is too much."""
         self._received += len(data)
         if self._refused:
             if self._received > LINGER_BYTES:
@@ -95,13 +98,13 @@ class Connection(HttpToolsProtocol):
         except RequestRefused as refusal:
             self._refuse(refusal)
         except httptools.HttpParserInvalidMethodError:
-            known = RequestRefused(501, "the method is unknown") if data[:1].isalpha() else None
+            known = RequestRefused(501, "the request method is not supported") if data[:1].isalpha() else None
             self._refuse(known or RequestRefused(400, "the request is not HTTP"))
         except httptools.HttpParserError:
             self._refuse(self._reason or RequestRefused(400, "the request is not valid HTTP"))
 
     def on_message_begin(self) -> None:
-        """Count from here."""
+        """Start to count the bytes and fields of a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._stage = Stage.HEAD
@@ -109,26 +112,25 @@ class Connection(HttpToolsProtocol):
         self._wait()
 
     def on_url(self, url: bytes) -> None:
-        """Refuse a long address before it is whole."""
+        """Refuse a long URL before all of it has arrived."""
         super().on_url(url)
         if len(self.url) > self.caps.url_bytes:
-            self._throw(414, f"at most {self.caps.url_bytes} bytes of address")
+            self._throw(414, _URL_TOO_LONG.format(self.caps.url_bytes))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Refuse many and long fields; those behind the body count, and are no header (RFC 9110 section 6.5.1)."""
+        """Refuse too many or too long fields; trailer fields count, but are not merged (RFC 9110 section 6.5.1)."""
         if self._stage is Stage.HEAD:
             super().on_header(name, value)
         self._fields += 1
         self._field_bytes += len(name) + len(value)
         if self._field_bytes > self.caps.header_bytes or self._fields > self.caps.header_fields:
-            self._throw(
-                431, f"at most {self.caps.header_fields} header fields of {self.caps.header_bytes} bytes in all"
-            )
+            fields, nbytes = self.caps.header_fields, self.caps.header_bytes
+            self._throw(431, f"a request may have at most {fields} header fields, with {nbytes} bytes in all")
 
     def on_headers_complete(self) -> None:
-        """Refuse what the header alone shows to be wrong, before anybody is told to go on."""
+        """Refuse what the header alone shows to be wrong, before the client is told to continue."""
         if self.parser.get_method() == b"CONNECT":
-            self._throw(501, "this is no proxy")
+            self._throw(501, "this server is not a proxy")
         if self.parser.should_upgrade():
             return
         self._check_version()
@@ -150,7 +152,7 @@ class Connection(HttpToolsProtocol):
             self._throw(413, f"a request body may have at most {self.caps.body_bytes} bytes")
 
     def on_message_complete(self) -> None:
-        """Nothing more is waited for."""
+        """Stop the deadline: nothing more is expected."""
         if self.parser.should_upgrade():
             return
         if self._deadline is not None:
@@ -159,7 +161,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """A request that is arriving has its own deadline, and is not idle."""
+        """Keep the idle timer off while a request is arriving, which has its own deadline."""
         super().on_response_complete()
         if self._stage is not Stage.NOTHING:
             self._unset_keepalive_if_required()
@@ -171,7 +173,7 @@ class Connection(HttpToolsProtocol):
             self._look_later()
 
     def _feed(self, data: memoryview) -> None:
-        """Parse; who asks for another protocol, as some clients always do, gets this one (RFC 9110 section 7.8)."""
+        """Parse, and ignore requests to upgrade, which some clients always send (RFC 9110 section 7.8)."""
         begin = 0
         while begin < len(data):
             try:
@@ -185,42 +187,42 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(head)
 
     def _head_without_upgrade(self) -> bytes:
-        """The header just read, for the parser to read on from: with the field it takes the body for the protocol's."""
+        """The header just read without Upgrade, with which the parser would take the body for the other protocol's."""
         first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         lines = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
         return b"\r\n".join([first, *lines, b"", b""])
 
     def _throw(self, status: int, detail: str) -> NoReturn:
-        """Leave a callback of the parser, which says of any error only that there was one."""
+        """Raise from a callback of the parser, which only reports that there was an error, and remember the refusal."""
         self._reason = RequestRefused(status, detail)
         raise self._reason
 
     def _check_unfinished(self) -> None:
-        """Fields and addresses reach the callbacks when they are whole; the unfinished count, too."""
+        """Count unfinished fields and URLs as well; the callbacks only see them once they are complete."""
         if self._stage is not Stage.HEAD or self._received <= self.caps.url_bytes + self.caps.header_bytes:
             return
         if self.headers:
-            raise RequestRefused(431, f"at most {self.caps.header_bytes} bytes of header fields")
-        raise RequestRefused(414, f"at most {self.caps.url_bytes} bytes of address")
+            raise RequestRefused(431, f"the header fields of a request may have at most {self.caps.header_bytes} bytes")
+        raise RequestRefused(414, _URL_TOO_LONG.format(self.caps.url_bytes))
 
     def _check_version(self) -> None:
         if self.parser.get_http_version() not in ("1.0", "1.1"):
-            self._throw(400, "the version of HTTP must be 1.1 or 1.0")
+            self._throw(400, "the HTTP version must be 1.1 or 1.0")
 
     def _check_host(self) -> None:
-        """RFC 9112 section 3.2: exactly one valid Host, which HTTP/1.0 may leave out."""
+        """RFC 9112 section 3.2: a request has exactly one valid Host, which HTTP/1.0 may omit."""
         hosts = [value for name, value in self.headers if name == b"host"]
         fewest = 0 if self.parser.get_http_version() == "1.0" else 1
         if not fewest <= len(hosts) <= 1 or not all(_HOST.fullmatch(host) for host in hosts):
-            self._throw(400, "a request has one Host field, with a valid host")
+            self._throw(400, "a request must have exactly one Host field, with a valid host")
 
     def _check_coding(self) -> None:
         if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
-            self._throw(501, "the only transfer coding is chunked")
+            self._throw(501, "the only supported transfer coding is chunked")
 
     def _check_expectation(self) -> None:
         if any(name == b"expect" and value.lower() != b"100-continue" for name, value in self.headers):
-            self._throw(417, "the only expectation that is met is 100-continue")
+            self._throw(417, "the only supported expectation is 100-continue")
 
     def _check_length(self) -> None:
         lengths = [value for name, value in self.headers if name == b"content-length"]
@@ -228,21 +230,21 @@ class Connection(HttpToolsProtocol):
             self._throw(413, f"a request body may have at most {self.caps.body_bytes} bytes")
 
     def _wait(self) -> None:
-        """Expect the next end, of the header or the body, within the time that each has."""
+        """Start the deadline for the end of the header, or of the body."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(self.caps.receive_seconds, self._on_deadline)
 
     def _on_deadline(self) -> None:
         if self.flow.read_paused:
-            self._wait()  # it is we who do not read
+            self._wait()  # it is the server that does not read
         elif self._stage is Stage.NOTHING:
             self.transport.close()
         else:
             self._refuse(RequestRefused(408, f"a request must arrive within {self.caps.receive_seconds:g} seconds"))
 
     def _refuse(self, refusal: RequestRefused) -> None:
-        """Take nothing more, and say why: behind the answers that are on their way there is no place for it."""
+        """Accept nothing more, and say why, unless earlier answers are still on their way."""
         self._refused, self._received = True, 0
         counters.REFUSALS.labels(kind_of(title_of(refusal.status_code))).inc()
         request_id = request_id_of({"headers": []} if self._stage is Stage.NOTHING else {**self.scope})
@@ -261,7 +263,7 @@ class Connection(HttpToolsProtocol):
         self._linger()
 
     def _last_answer(self) -> RequestResponseCycle | None:
-        """The last answer that is to be given, now that the request that is arriving gets none of the application's."""
+        """The last answer to send before closing, if any; the application does not answer the arriving request."""
         if self._stage is Stage.BODY and self.pipeline:
             self.pipeline.popleft()
             return self.pipeline[0][0] if self.pipeline else self._running
@@ -275,7 +277,7 @@ class Connection(HttpToolsProtocol):
         return None
 
     def _linger(self) -> None:
-        """Close for writing, and read on for a while: a reset would take from the client what it has not read yet."""
+        """Close for writing, and read on for a while: a reset would discard what the client has not read yet."""
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -285,7 +287,7 @@ class Connection(HttpToolsProtocol):
         self._look = self.loop.call_later(self.caps.stall_seconds / LOOKS_IN_A_STALL, self._look_at_reader)
 
     def _look_at_reader(self) -> None:
-        """Cut a connection whose reader has taken nothing for too long, or has gone while we did not read."""
+        """Cut a connection whose client has read nothing for too long, or has left while the server did not read."""
         if self.flow.read_paused and _has_left(self.transport):
             self.transport.abort()
             return
@@ -294,7 +296,7 @@ class Connection(HttpToolsProtocol):
         self._looks_without_progress = self._looks_without_progress + 1 if still else 0
         self._unsent = unsent
         if self._looks_without_progress >= LOOKS_IN_A_STALL:
-            _log.info("cut", extra={"fields": {"reason": "the reader took nothing", "unsent": unsent}})
+            _log.info("cut", extra={"fields": {"reason": "the client read nothing", "unsent": unsent}})
             counters.REFUSALS.labels("stalled-reader").inc()
             self.transport.abort()
         elif unsent or not self.cycle.response_complete or self.pipeline:
@@ -304,7 +306,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _tune(transport: asyncio.Transport) -> None:
-    """Small buffers towards readers on the same host; to others the kernel sizes them by the distance."""
+    """Use small buffers towards clients on the same host; for others, the kernel chooses sizes by the distance."""
     peer = transport.get_extra_info("peername")
     if peer and ip_address(peer[0]).is_loopback:
         transport.set_write_buffer_limits(high=PAUSE_AT, low=RESUME_AT)
@@ -312,7 +314,7 @@ def _tune(transport: asyncio.Transport) -> None:
 
 
 def _has_left(transport: asyncio.Transport) -> bool:
-    """Whether the other side has closed, where the kernel tells; who does not read never comes to the end."""
+    """Whether the other side has closed, if the kernel tells; without reading, the server would not find out."""
     with suppress(AttributeError, OSError):  # on other systems, and for other kinds of sockets
         state: bytes = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         return state[0] in LEFT
@@ -320,7 +322,7 @@ def _has_left(transport: asyncio.Transport) -> bool:
 
 
 def _answer(refusal: RequestRefused, request_id: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-    """A problem document with its head, as it goes over the wire."""
+    """A problem document with its header, as it goes over the wire."""
     title = title_of(refusal.status_code)
     content = json.dumps(problem(refusal.status_code, kind_of(title), title, refusal.detail)).encode()
     fields = {

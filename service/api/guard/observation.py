@@ -1,6 +1,6 @@
 """Observation: every request has an id, is counted and timed, and leaves one line in the log.
 
-Neither keys nor specifications are ever logged; a permalink is a specification, so routes are logged, and no addresses.
+Neither keys nor specifications are ever logged. A permalink is a specification, so routes are logged instead of paths.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger("xavier.requests")
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id of a request: the caller's where it is usable, or else one made when it is first asked for."""
+    """The id of a request: the caller's if it is usable, or else one that is made at the first call."""
     state = scope.setdefault("state", {})
     if "request_id" not in state:
         asked = Headers(scope=scope).get(REQUEST_ID, "")
@@ -38,7 +38,7 @@ def request_id_of(scope: Scope) -> str:
 
 @dataclass
 class _Answer:
-    """What is known of an answer so far."""
+    """What is known about an answer so far."""
 
     status: int = 0
     sent: int = 0
@@ -46,7 +46,7 @@ class _Answer:
 
     @property
     def outcome(self) -> str:
-        """How it went: an answer that has no end, or that nobody waited for, was given up by one side."""
+        """How the answer went: one side gave it up if it has no end, or if nobody waited for it."""
         return "completed" if self.complete and self.status != CLIENT_GONE else "aborted"
 
 
@@ -54,14 +54,14 @@ class Observation:
     """Watches every request and its answer.
 
     Args:
-        app: what answers.
+        app: the application behind it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and tell how it went."""
+        """Pass a request on, and report how it went."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         request_id = request_id_of(scope)
@@ -106,10 +106,10 @@ def _tell(scope: Scope, answer: _Answer, seconds: float) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record."""
+    """Formats each record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message, the fields of a request, and the traceback where there is one."""
+        """Time, level, logger, message, the fields of a request, and the traceback if there is one."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: MutableMapping[str, Any] = {"time": time, "level": record.levelname.lower(), "logger": record.name}
         line["message"] = record.getMessage()
@@ -120,7 +120,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_config() -> dict[str, Any]:
-    """The logging of a server: JSON lines on standard error; uvicorn's own lines among them."""
+    """The logging configuration of a server: JSON lines on standard error, including uvicorn's own."""
     handler = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "lines"}
     loggers = {name: {"handlers": ["lines"], "level": "INFO", "propagate": False} for name in ("uvicorn", "xavier")}
     return {

@@ -1,4 +1,4 @@
-"""What is kept of plans: those that were asked for last, and how much memory all of them take."""
+"""The cache of plans, and the count of the memory that all plans in use take."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from weakref import finalize
 from service.errors import Busy
 
 MOST_SPELLINGS: Final = 10_000
-"""Texts whose canonical form is remembered."""
+"""Most texts whose canonical form is remembered."""
 
 
 class Sized(Protocol):
-    """What says how much memory it takes."""
+    """An object that knows how much memory it takes."""
 
     @property
     def memory(self) -> int:
-        """Bytes, about."""
+        """The approximate size in bytes."""
 
 
 class PlansInUse:
-    """How much memory plans take that somebody has, whether they are kept or not.
+    """Counts the memory of all plans in use, whether they are in the cache or not.
 
     Args:
-        most_bytes: for all callers together, of which one may have half.
+        most_bytes: the limit for all callers together, of which one may take half.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -36,17 +36,17 @@ class PlansInUse:
         self._taken: Counter[str] = Counter()
 
     def check(self, caller: str) -> None:
-        """Look whether a caller may have another large plan.
+        """Check whether a caller may have another large plan.
 
         Raises:
-            Busy: all callers, or this one, have as much as they may.
+            Busy: all callers together, or this one, use as much memory as they may.
         """
         with self._lock:
             if self._taken.total() >= self._most_bytes or self._taken[caller] >= self._most_bytes / 2:
-                raise Busy("the plans of large specifications that are being answered take all memory that they may")
+                raise Busy("plans of large specifications already use all the memory that they may; come back later")
 
     def count(self, caller: str, plan: Sized) -> None:
-        """Count a plan for as long as it is there."""
+        """Count a plan for as long as the object exists."""
         size = plan.memory
         with self._lock:
             self._taken[caller] += size
@@ -60,27 +60,27 @@ class PlansInUse:
 
 
 class Spellings:
-    """The canonical forms of texts that were read, by digests of both, so that none is read again and again."""
+    """Maps the digests of texts to those of their canonical forms, so that no text is parsed again and again."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {}
 
     def canonical(self, digest: bytes) -> bytes:
-        """The digest of the canonical form of a text, as far as it is known; of what is canonical, its own."""
+        """The digest of the canonical form of a text, or its own digest if the text is canonical or unknown."""
         return self._known.get(digest, digest)
 
     def learn(self, digest: bytes, canonical: bytes) -> None:
-        """Remember the canonical form of a text; of very many texts nothing is remembered for long."""
+        """Remember the canonical form of a text; all are forgotten when there are too many."""
         if len(self._known) >= MOST_SPELLINGS:
             self._known.clear()
         self._known[digest] = canonical
 
 
 class PlanCache:
-    """What was asked for last, up to a sum of estimated sizes.
+    """A cache of the objects that were asked for last, up to a sum of estimated sizes.
 
     Args:
-        most_bytes: of memory; what is larger by itself is not kept.
+        most_bytes: the limit of their memory; an object that is larger by itself is not kept.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -91,7 +91,7 @@ class PlanCache:
         self._promises: dict[Hashable, Future[Sized]] = {}
 
     def find(self, key: Hashable) -> Any:
-        """What is kept under a key; None where nothing is."""
+        """The object that is kept under a key; None if there is none."""
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
@@ -99,7 +99,7 @@ class PlanCache:
             return found
 
     def get(self, key: Hashable, make: Callable[[], Sized]) -> Any:
-        """What belongs to a key, made by the first thread that asks for it while the others wait."""
+        """The object of a key, made by the first thread that asks for it while the others wait."""
         ours: Future[Sized] = Future()
         with self._lock:
             found = self.find(key)
@@ -123,7 +123,7 @@ class PlanCache:
         return made
 
     def _keep(self, key: Hashable, made: Sized) -> None:
-        """Keep something that fits, and let go of what was not asked for longest."""
+        """Keep an object if it fits, and drop the least recently used ones."""
         if made.memory > self._most_bytes:
             return
         self._kept[key] = made

@@ -1,7 +1,7 @@
-"""Planning for requests: in threads of their own, a bounded number of requests at once, and no file planned twice.
+"""Planning for requests: in separate threads, for a bounded number of requests at once, and no file is planned twice.
 
-A specification is read where those of its size are, and expanded where those of its cost are, so that what is small
-never waits behind what is large. Plans are kept by what they are plans of: the canonical form of a specification.
+The size of a specification decides in which lane it is read, and its cost decides in which lane it is expanded, so that
+small requests never wait behind large ones. Plans are cached by the canonical form of their specification.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from service.schema.canonical import canonical_document, canonical_json
 
 Result = TypeVar("Result")
 LARGE_TEXT: Final = 4 << 10
-"""Bytes of a specification from which it is read in the lane of large ones."""
+"""The size in bytes from which a specification is read in the lane for large ones."""
 LARGE_PLAN: Final = 1_000
-"""Tensors from which a plan is made, and described, in the lane of large ones."""
+"""The number of tensors from which a plan is made, and described, in the lane for large ones."""
 
 
 class Lane:
     """A thread that works for one caller after another; more would keep the interpreter's lock from the event loop.
 
     Args:
-        name: of the thread.
-        queue: how many may wait for it.
+        name: the name of the thread.
+        queue: how many requests may wait for it.
     """
 
     def __init__(self, name: str, queue: int) -> None:
@@ -46,37 +46,37 @@ class Lane:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, caller: str, work: Callable[[], Result], *, begun: bool = False) -> Result:
-        """The result of some work; it is not begun if the caller is cancelled before.
+        """The result of some work, which is not begun if it is cancelled while it waits.
 
         Args:
             caller: whose turn it takes.
-            work: what to do.
-            begun: whether it goes on with an answer that has begun, and can no longer be turned away.
+            work: the work.
+            begun: whether it continues an answer that has begun, which can no longer be turned away.
 
         Raises:
-            Busy: too many wait.
+            Busy: too many requests wait.
         """
         async with self._turns.place(caller, begun=begun):
             return await asyncio.wrap_future(self._thread.submit(work))
 
     def close(self) -> None:
-        """Let the thread end; what was not begun is dropped."""
+        """End the thread; work that has not begun is dropped."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
 
 class PlannerThreads:
-    """What plans for requests, and keeps the plans.
+    """The threads that plan for requests, and the cache of their plans.
 
     Args:
         limits: how large a specification may be.
         queue: how many requests may wait in each lane.
-        kept_bytes: of memory for plans that may be asked for again.
-        used_bytes: of memory for plans that are being answered, beyond which large specifications are turned away.
+        kept_bytes: bytes of memory for plans kept in case they are asked for again.
+        used_bytes: bytes of memory for plans in use, beyond which large specifications are turned away.
 
     Attributes:
         kept: the plans and files that were asked for last.
-        in_use: how much memory plans take.
-        spellings: the canonical forms of what was asked for.
+        in_use: counts the memory of plans in use.
+        spellings: the canonical forms of the specifications that were asked for.
     """
 
     def __init__(self, limits: Limits, queue: int, kept_bytes: int, used_bytes: int) -> None:
@@ -90,8 +90,8 @@ class PlannerThreads:
         """The plan of a specification.
 
         Raises:
-            Busy: too many requests wait to be planned, or the plans of large specifications take too much memory.
-            XavierError: what reading and planning raise.
+            Busy: too many requests wait to be planned, or plans of large specifications use too much memory.
+            XavierError: the specification cannot be read or planned.
         """
         asked = _Asked(caller, source, options, "plan")
         planned: Plan = await self._made(_Request(self, asked, Outline.expanded))
@@ -105,9 +105,9 @@ class PlannerThreads:
         Args:
             caller: whose turn it takes.
             source: the specification.
-            options: what is changed in it, and what the file says of each tensor.
-            format_: of the file.
-            name: of the file; None for the only one.
+            options: what is changed in it, and what the file says about each tensor.
+            format_: the format of the file.
+            name: the name of the file; None for the only one.
         """
         statistics = options.statistics or "expected"
 
@@ -121,12 +121,12 @@ class PlannerThreads:
         return file
 
     async def run(self, caller: str, tensors: int, work: Callable[[], Result], *, begun: bool = False) -> Result:
-        """The result of other work on a plan of some tensors; for an answer that has begun nobody is turned away."""
+        """The result of other work on a plan, in the lane for its size; an answer that has begun always gets a turn."""
         lane = self._large if tensors >= LARGE_PLAN else self._small
         return await lane.run(caller, work, begun=begun)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """End the threads."""
         self._small.close()
         self._large.close()
 
@@ -138,12 +138,12 @@ class PlannerThreads:
 def _only(names: Sequence[str]) -> str:
     """The name of the only file of a format."""
     if len(names) != 1:
-        raise InvalidOption([Fault("format", f"has {len(names)} files: ask for each by its address")])
+        raise InvalidOption([Fault("format", f"has {len(names)} files here; request each of them by its own address")])
     return names[0]
 
 
 class _Asked(NamedTuple):
-    """What somebody asks for: something of a kind, made of a specification in which the options change something."""
+    """What a caller asks for: an object of some kind, made from a specification that the options may change."""
 
     caller: str
     source: Source
@@ -152,12 +152,12 @@ class _Asked(NamedTuple):
 
 
 class _Request:
-    """A specification on its way to a plan; it leaves the small lane where it turns out to be large.
+    """A specification on its way to a plan; it leaves the small lane if it turns out to be large.
 
     Args:
-        planning: which keeps plans.
+        planning: the planner, with its cache.
         asked: what is asked for.
-        make: makes it of an outline.
+        make: makes it from an outline.
     """
 
     def __init__(self, planning: PlannerThreads, asked: _Asked, make: Callable[[Outline], Sized]) -> None:
@@ -167,7 +167,7 @@ class _Request:
         self._outline: Outline | None = None
 
     def begin(self) -> Any:
-        """What is asked for, if it is kept, or small; None if not."""
+        """What is asked for, if it is cached or small; None otherwise."""
         self._text = self.asked.source.text()
         self._digest = sha256(self._text).digest()
         found = self._planning.kept.find(self._key())
@@ -191,7 +191,7 @@ class _Request:
         return self._planning.kept.get(self._key(), lambda: self._counted(outline))
 
     def _counted(self, outline: Outline) -> Sized:
-        """Something made of an outline, in the count of what is in use."""
+        """Make what is asked for from an outline, and count its memory."""
         if outline.tensors >= LARGE_PLAN:
             self._planning.in_use.check(self.asked.caller)
         made = self._make(outline)
@@ -206,7 +206,7 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     """The result of some work, which is cancelled when the client leaves. The body must have been read.
 
     Raises:
-        ClientDisconnect: nobody is there for the result.
+        ClientDisconnect: the client has left.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))

@@ -1,4 +1,4 @@
-"""Request bodies: JSON in UTF-8, without coding, up to a size."""
+"""Request bodies: JSON in UTF-8, without a content coding, up to a size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ async def read_body(request: Request, most: int) -> bytes:
 
     Args:
         request: the request.
-        most: the most bytes that are taken.
+        most: the largest size, in bytes.
 
     Raises:
         RequestRefused: 415 for another media type, charset or coding; 413 for too many bytes.
@@ -35,7 +35,7 @@ def _check_type(content_type: str) -> None:
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     charsets = [part.partition("=")[2].strip(' "') for part in parameters if part.startswith("charset")]
     if media_type != JSON or any(charset != "utf-8" for charset in charsets):
-        detail = f"send the specification as {JSON}, which is always UTF-8"
+        detail = f"send the specification as {JSON} in UTF-8"
         raise RequestRefused(415, detail, {"Accept-Post": JSON})
 
 

@@ -16,7 +16,7 @@ JSON: Final = "application/json"
 
 
 def require_json(request: Request) -> None:
-    """Refuse who does not take JSON, for resources that have nothing else."""
+    """Refuse clients that do not accept JSON, for resources that have nothing else."""
     choose(request, [JSON])
 
 
@@ -25,50 +25,50 @@ async def _require_json(request: Request) -> None:
 
 
 JsonOnly: Final = Depends(_require_json)
-"""`require_json` as a dependency; a coroutine, as FastAPI runs plain functions in a thread each."""
+"""`require_json` as a dependency; a coroutine, because FastAPI runs plain functions in a thread each."""
 
 
 class HeadAsGet:
-    """HEAD is GET without content (RFC 9110 section 9.3.2), which uvicorn leaves out.
+    """HEAD is GET without the content (RFC 9110 section 9.3.2), which uvicorn leaves out.
 
-    Routes whose content is drawn have a HEAD of their own, which draws nothing.
+    Routes whose content is drawn have their own HEAD, which draws nothing.
 
     Args:
-        app: what is behind it.
+        app: the application behind it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass HEAD on, as GET where no route takes it."""
+        """Pass a request on, with HEAD changed to GET if no route accepts it."""
         if scope["type"] == "http" and scope["method"] == "HEAD" and not _is_routed(scope):
             scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send)
 
 
 def _is_routed(scope: Scope) -> bool:
-    """Whether a route takes a request with its method."""
+    """Whether a route accepts the path with the method."""
     routes: Sequence[BaseRoute] = scope["app"].routes
     return any(route.matches({**scope})[0] is Match.FULL for route in routes)
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:
-    """The offered media type that the caller likes best; the first of equals.
+    """The offered media type that the caller prefers; the first of equals.
 
     Args:
-        request: without an Accept field, or with an empty one, it accepts anything.
+        request: the request; without an Accept field, or with an empty one, it accepts anything.
         offered: media types without parameters, in the server's order of preference.
 
     Raises:
-        RequestRefused: 406, none is acceptable.
+        RequestRefused: 406 if none is acceptable.
     """
     ranges = list(_ranges(",".join(request.headers.getlist("accept")) or "*/*"))
     if not any(quality for _, quality in ranges):
-        return offered[0]  # accepting nothing at all says nothing
+        return offered[0]  # an Accept that accepts nothing is ignored
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
     if _quality(best, ranges) == 0:
-        raise RequestRefused(406, f"this resource comes as {' or '.join(offered)}")
+        raise RequestRefused(406, f"this resource is only available as {' or '.join(offered)}")
     return best
 
 
@@ -89,7 +89,7 @@ def _number(text: str) -> float:
 
 
 def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """The quality that the most specific matching range gives."""
+    """The quality of the most specific media range that matches."""
     kind = media_type.partition("/")[0]
     for wanted in (media_type, f"{kind}/*", "*/*"):
         for media_range, quality in ranges:

@@ -1,4 +1,4 @@
-"""Query parameters, the same on every resource that takes them; unknown or repeated ones are refused."""
+"""Query parameters, the same on every resource that has them; unknown and repeated ones are refused."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from service.schema.model import ModelSpec
 from service.schema.permalinks import BASE64URL
 from service.stream.dtypes import DType
 
-SEED: Final = Field(default=None, description="Instead of the specification's seed.")
+SEED: Final = Field(default=None, description="Replaces the seed of the specification.")
 DTYPE: Final = Field(
-    default=None, description="Instead of the specification's dtype; layers with one of their own keep it."
+    default=None, description="Replaces the dtype of the specification; layers with their own dtype keep it."
 )
 STATISTICS: Final = Field(
-    default=None, description="What the metadata says of each tensor: expected (default), measured as well, or none."
+    default=None, description="Statistics in the metadata: expected (default), measured as well, or none."
 )
 
 
 class SpecOptions(Wire, defer_build=False):  # FastAPI wraps it before its first use
-    """What may be changed in a specification without writing another."""
+    """What a request may change in a specification."""
 
     seed: Seed | None = SEED
     dtype: DTypeField | None = DTYPE
 
     @property
     def change(self) -> tuple[tuple[str, int | DType], ...]:
-        """The fields of a specification that are replaced, and by what."""
+        """The fields of a specification that are replaced, with their new values."""
         given = (("seed", self.seed), ("dtype", self.dtype))
         return tuple((name, value) for name, value in given if value is not None)
 
     def applied_to(self, spec: ModelSpec) -> ModelSpec:
-        """The specification with these in place of its own."""
+        """The specification with these values instead of its own."""
         return spec.changed(self.seed, self.dtype)
 
 
 class FileOptions(SpecOptions):
-    """And what the file is to say."""
+    """These, and what the file says about each tensor."""
 
     statistics: StatisticsOption | None = STATISTICS
 
 
 class WeightsOptions(FileOptions):
-    """And the form of the answer."""
+    """These, and the form of the answer."""
 
     format: Literal["safetensors", "json"] | None = Field(
-        default=None, description="safetensors (default) or json, instead of by Accept."
+        default=None, description="Overrides Accept: safetensors (default) or json."
     )
     encoding: Encoding = Field(
-        default="decimal", description="Of the data in JSON: decimal numbers, or base64 of the bytes."
+        default="decimal", description="Encoding of the data in JSON: decimal numbers, or base64 of the bytes."
     )
 
 
@@ -63,14 +63,14 @@ async def _not_repeated(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise InvalidOption([Fault(name[:60], "given more than once") for name in repeated])
+        raise InvalidOption([Fault(name[:60], "must not be given more than once") for name in repeated])
 
 
 OnceOnly = Depends(_not_repeated)
 Permalink = Annotated[
     str,
     Path(
-        description="A specification: base64url of its raw DEFLATE, or of the JSON itself.",
+        description="A specification, as base64url of its JSON, compressed by raw DEFLATE or as it is.",
         json_schema_extra={"pattern": f"^{BASE64URL.pattern}$"},
         openapi_examples={"example": {"summary": "The example specification.", "value": example_plan().permalink}},
     ),

@@ -1,6 +1,7 @@
-"""Errors to answers: `application/problem+json` (RFC 9457), without tracebacks and without echoing large input.
+"""Errors as answers: `application/problem+json` (RFC 9457), without tracebacks and without echoing large input.
 
-Statuses follow RFC 9110 section 15: 400 not JSON, 422 JSON that cannot be served, 413 the request itself too large.
+Statuses follow RFC 9110 section 15: 400 if the body is not JSON, 422 if it is JSON but cannot be served, 413 if the
+request itself is too large.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from service.schema.parsing import MOST_RECEIVED, rule_of
 
 MEDIA_TYPE: Final = "application/problem+json"
 CLIENT_GONE: Final = 499
-"""Never sent, as nobody is there; what access logs customarily say."""
+"""The status that access logs customarily use for a client that has left; it is never sent."""
 TYPE_PREFIX: Final = "urn:xavier:problem:"
 STATUSES: Final[Mapping[type[XavierError], int]] = {
     MalformedDocument: 400,
@@ -52,7 +53,7 @@ STATUSES: Final[Mapping[type[XavierError], int]] = {
     Busy: 503,
     OverBudget: 429,
 }
-"""The status of every error that a request can end in."""
+"""The status of every error in which a request can end."""
 
 _KINDS: Final[Mapping[type[XavierError], tuple[str, str]]] = {
     MalformedDocument: ("malformed-document", "The request body is not a JSON document"),
@@ -60,13 +61,13 @@ _KINDS: Final[Mapping[type[XavierError], tuple[str, str]]] = {
     InvalidSpec: ("invalid-spec", "The specification is not valid"),
     InvalidOption: ("invalid-option", "A query parameter is not valid"),
     LimitExceeded: ("limit-exceeded", "The specification is larger than this server allows"),
-    InvalidFile: ("invalid-file", "The file is not one of this service"),
+    InvalidFile: ("invalid-file", "The file was not made by this service"),
     Busy: ("busy", "Too many answers are being drawn"),
-    OverBudget: ("over-budget", "The budget of bytes is used up"),
+    OverBudget: ("over-budget", "The byte budget is used up"),
     BrokenPlatform: ("broken-platform", "This machine does not compute the stream's known answers"),
 }
 EVERY_METHOD: Final = "GET, HEAD, OPTIONS, POST"
-"""What the server as a whole takes."""
+"""The methods that the server as a whole accepts."""
 _RENAMED: Final = {
     413: "Content Too Large",
     414: "URI Too Long",
@@ -98,16 +99,16 @@ class Problem(Wire):
 
 
 class RequestRefused(HTTPException):
-    """A request refused for its HTTP: media types, coding, size, ranges, preconditions."""
+    """A request that is refused for reasons of HTTP: media types, coding, size, ranges, preconditions."""
 
 
 def title_of(status: int) -> str:
-    """The name of a status in RFC 9110; Python's own names of some changed with its versions."""
+    """The name of a status in RFC 9110; some of Python's own names have changed between versions."""
     return _RENAMED.get(status, HTTPStatus(status).phrase)
 
 
 def kind_of(title: str) -> str:
-    """The last part of a problem's type."""
+    """The last part of the type of a problem with this title."""
     return title.lower().replace(" ", "-")
 
 
@@ -125,7 +126,7 @@ def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | N
 
 
 def describe(error: XavierError) -> dict[str, Any]:
-    """The problem document of an error of ours."""
+    """The problem document for an error of this service."""
     kind, title = _KINDS[type(error)]
     status = STATUSES[type(error)]
     if not isinstance(error, Refused):
@@ -181,7 +182,7 @@ def _query_message(detail: Any) -> str:
 
 
 def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
-    """Every method of the path that was asked for: routes know their own only."""
+    """Allow with every method of the requested path, because a route only knows its own."""
     path = getattr(request.scope.get("route"), "path_format", None)
     operations = request.app.openapi()["paths"].get(path, {})
     methods = {method.upper() for method in operations} or {*(error.headers or {}).get("Allow", "GET").split(", ")}

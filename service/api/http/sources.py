@@ -13,14 +13,14 @@ from service.schema.permalinks import inflate_permalink, read_linked
 
 
 class Source(NamedTuple):
-    """A specification as it came: its JSON text, and what makes a specification of that."""
+    """A specification as it was received: its JSON text, and the function that reads it."""
 
     text: Callable[[], bytes]
     read: Callable[[bytes, Limits], ModelSpec]
 
 
 def posted(raw: bytes) -> Source:
-    """The specification in a body."""
+    """The specification in the body of a request."""
     return Source(lambda: raw, read_spec)
 
 

@@ -1,1 +1,1 @@
-"""The routes: each with the model and the example of its answer."""
+"""The routes, each with the model and the example of its answer."""

@@ -1,4 +1,4 @@
-"""/v1/initializers, /v1/layers and /v1/nonlinearities: everything there is, generated from the models."""
+"""/v1/initializers, /v1/layers and /v1/nonlinearities: the catalogue, generated from the models."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def _answer(whole: BaseModel) -> Response:
 @router.get(
     "/v1/initializers",
     operation_id="listInitializers",
-    summary="Every initializer, with parameters, formula and references",
+    summary="Every initializer, with its parameters, formula and references",
     responses=_described(InitializerCatalogue, INITIALIZERS, "All initializers."),
 )
 async def list_initializers() -> Response:
-    """What `initializer` and `bias_initializer` may be."""
+    """The values that `initializer` and `bias_initializer` accept."""
     return _answer(INITIALIZERS)
 
 
 @router.get(
     "/v1/layers",
     operation_id="listLayers",
-    summary="Every layer, with parameters and tensors",
+    summary="Every layer, with its parameters and tensors",
     responses=_described(LayerCatalogue, LAYERS, "All layers."),
 )
 async def list_layers() -> Response:
-    """What an entry of `layers` may be."""
+    """The types that entries of `layers` may have."""
     return _answer(LAYERS)
 
 
@@ -62,5 +62,5 @@ async def list_layers() -> Response:
     responses=_described(NonlinearityCatalogue, NONLINEARITIES, "All nonlinearities."),
 )
 async def list_nonlinearities() -> Response:
-    """What `gain` may name."""
+    """The names that `gain` accepts."""
     return _answer(NONLINEARITIES)

@@ -1,4 +1,4 @@
-"""/docs: Swagger UI whose scripts and styles come with a Python package, so that it works without a network."""
+"""/docs: Swagger UI, with scripts and styles from a Python package, so that it works without a network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""Header fields of a page: nothing from elsewhere, and in no frame; Swagger UI starts by an inline script."""
+"""Header fields that forbid content from elsewhere and framing; Swagger UI starts by an inline script."""
 
 
 def install(app: FastAPI) -> None:

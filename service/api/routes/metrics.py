@@ -1,4 +1,4 @@
-"""/metrics: the counters in the Prometheus text format, summed over all workers where there are several."""
+"""/metrics: the counters in the Prometheus text format, summed over all workers if there are several."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ router = APIRouter()
 
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics() -> Response:
-    """All counters, and of a process that serves alone also what the Prometheus client says of it."""
+    """All counters; a process that serves alone adds what the Prometheus client measures about it."""
     others = counters.others
     content = written(OURS) + written(REGISTRY) if others is None else written(_Together(others))
     return Response(content, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
 class _Together:
-    """Our metrics with the sums of this process and of others."""
+    """Our metrics, summed over this process and the others."""
 
     def __init__(self, of_others: Counts) -> None:
         self._counts = summed(counted(), of_others)

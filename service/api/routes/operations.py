@@ -1,4 +1,4 @@
-"""/livez, /readyz and /v1/info: whether the server is well, and what runs here."""
+"""/livez, /readyz and /v1/info: whether the server is healthy, and what runs here."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from service.stream import STREAM_VERSION
 
 
 class Status(Wire):
-    """Whether the server is well."""
+    """Whether the server is healthy."""
 
     status: Literal["ok"]
 
 
 class Info(Wire):
-    """What runs here, and what it allows."""
+    """The versions that run here, and the limits."""
 
     service: str
     version: str
     stream: int
-    versions: dict[str, str] = Field(description="Of what determines the numbers.")
+    versions: dict[str, str] = Field(description="The versions of Python and of the main libraries.")
     threads: int
     limits: dict[str, int]
 
@@ -60,21 +60,21 @@ def _info(threads: int, limits: Limits, versions: dict[str, str]) -> Info:
     "/livez",
     operation_id="isAlive",
     summary="Whether the process answers",
-    responses=json_answer(Status, OK, "It does."),
+    responses=json_answer(Status, OK, "The process answers."),
 )
 async def is_alive() -> Response:
-    """Never waits for anything that draws."""
+    """This never waits for drawing."""
     return Response(OK.model_dump_json(), media_type=JSON, headers=NOT_CACHED)
 
 
 @router.get(
     "/readyz",
     operation_id="isReady",
-    summary="Whether weights are served: the known answers came out right in every thread",
-    responses=json_answer(Status, OK, "They are.") | problems(503),
+    summary="Whether the server serves weights",
+    responses=json_answer(Status, OK, "Weights are served.") | problems(503),
 )
 async def is_ready(state: Shared) -> Response:
-    """503 on a machine that computes other values than the stream's, which then serves no weights."""
+    """503 on a machine on which a thread computes wrong known answers; such a machine serves no weights."""
     state.require_platform()
     return Response(OK.model_dump_json(), media_type=JSON, headers=NOT_CACHED)
 
@@ -83,10 +83,10 @@ async def is_ready(state: Shared) -> Response:
     "/v1/info",
     operation_id="getInfo",
     summary="Versions and limits",
-    responses=json_answer(Info, _info(2, Limits(), {"python": "3.12.0"}), "What runs here.") | problems(406),
+    responses=json_answer(Info, _info(2, Limits(), {"python": "3.12.0"}), "Versions and limits.") | problems(406),
     dependencies=[JsonOnly],
 )
 async def get_info(state: Shared) -> Response:
-    """The stream version decides the bytes; the library versions do not, and are told for reports."""
+    """The version of the stream determines the bytes. The versions of libraries do not; they are for bug reports."""
     versions = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
     return Response(_info(state.pool.threads, state.limits, versions).model_dump_json(), media_type=JSON)

@@ -1,4 +1,4 @@
-"""/v1/plan: what would be drawn."""
+"""/v1/plan: what a specification would draw."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = APIRouter(tags=["plans"])
 
 
 class FansAnswer(Wire):
-    """Connections into an output and out of an input."""
+    """The numbers of connections into an output and out of an input."""
 
     fan_in: int
     fan_out: int
@@ -36,17 +36,19 @@ class FansAnswer(Wire):
 class PlannedTensor(TensorHead):
     """A tensor as it would be drawn."""
 
-    canonical_name: str = Field(description="The name that its random words belong to.")
-    canonical_shape: list[int] = Field(description="The shape in whose order the words are counted.")
+    canonical_name: str = Field(description="The name that its random words are derived from.")
+    canonical_shape: list[int] = Field(description="The shape in whose row-major order the words are counted.")
     elements: int
     bytes: int
-    data_offsets: list[int] = Field(min_length=2, max_length=2, description="Begin and end in the data of the file.")
+    data_offsets: list[int] = Field(
+        min_length=2, max_length=2, description="Where the tensor begins and ends in the data of the file."
+    )
     fan_in: int | None
     fan_out: int | None
     fan_rule: Literal["exact", "torch", "keras", "axes"] | None = Field(
-        description="How the fans were counted: by true connectivity, as a framework does, or by the named axes."
+        description="How the fans were counted: by true connectivity, as a framework counts, or by the named axes."
     )
-    fans: dict[str, FansAnswer | None] = Field(description="What every rule counts.")
+    fans: dict[str, FansAnswer | None] = Field(description="The fans by every rule.")
     initializer: dict[str, Any] | str
     distribution: dict[str, Any] = Field(description="The distribution and its scalars in binary64.")
     expected: SummaryAnswer = Field(description=EXPECTED)
@@ -65,11 +67,13 @@ class Totals(Wire):
 class PlanAnswer(About):
     """What would be drawn."""
 
-    permalink: str | None = Field(description="Path of the file; null where it would be over 8,000 characters.")
+    permalink: str | None = Field(description="The path of the file; null if it would have more than 8,000 characters.")
     etag: str
     canonical_spec: dict[str, Any]
     totals: Totals
-    warnings: list[str] = Field(description="What may be meant otherwise; at most a hundred, and how many more.")
+    warnings: list[str] = Field(
+        description="What may not be intended: at most a hundred warnings, and the number of others."
+    )
     tensors: list[PlannedTensor]
 
 
@@ -83,7 +87,7 @@ def _answer() -> Responses:
 @router.post(
     "/v1/plan",
     operation_id="planWeights",
-    summary="What would be drawn, and what it costs; draws nothing",
+    summary="What would be drawn, and what it would cost; draws nothing",
     dependencies=[OnceOnly],
     responses=_answer() | problems(400, 406, 413, 415, 422),
     openapi_extra=SPEC_BODY,

@@ -1,4 +1,4 @@
-"""/v1/statistics: what was drawn, measured beside what was expected."""
+"""/v1/statistics: measured statistics beside expected ones."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ router = APIRouter(tags=["plans"])
 
 
 class TensorStatistics(TensorHead):
-    """A tensor and its statistics."""
+    """The statistics of a tensor."""
 
     elements: int
     statistics: StatisticsPair
 
 
 class StatisticsAnswer(About):
-    """Statistics of every tensor, in model order."""
+    """The statistics of every tensor, in model order."""
 
     tensors: list[TensorStatistics]
 
@@ -41,27 +41,27 @@ def _answer(*, by_address: bool = False) -> Responses:
     plan = example_plan()
     moments = [found for batch in batches(plan.tensors) for found in measure(plan.tensors, batch)]
     example = orjson.loads(b"".join(statistics_json(plan, summarise(plan.tensors, moments))))
-    answer = json_answer(StatisticsAnswer, example, "Measured beside expected.")
+    answer = json_answer(StatisticsAnswer, example, "Measured statistics beside expected ones.")
     if not by_address:
         return answer
     answer[200]["headers"] = {
-        "ETag": header("Known before anything is drawn; another where the service says anything else.", always=True),
-        "Cache-Control": header("An answer may be kept for an hour.", always=True),
+        "ETag": header("Known before anything is drawn; changes if the answer changes.", always=True),
+        "Cache-Control": header("Answers may be cached for an hour.", always=True),
     }
-    return answer | {304: {"description": "The caller has this answer; no body."}}
+    return answer | {304: {"description": "The caller already has this answer; no body."}}
 
 
 @router.post(
     "/v1/statistics",
     operation_id="measureStatistics",
-    summary="Measured statistics beside expected, without the weights",
+    summary="Measured and expected statistics, without the weights",
     dependencies=[OnceOnly],
     responses=_answer() | problems(400, 406, 413, 415, 422, 429, 503),
     openapi_extra=SPEC_BODY,
     response_class=Response,
 )
 async def measure_statistics(request: Request, state: Shared, options: SpecQuery) -> Response:
-    """Draws every value and keeps none; the numbers too are the same on every machine."""
+    """Every value is drawn, and none is kept. The statistics, too, are the same on every machine."""
     require_json(request)
     raw = await read_body(request, state.max_body_bytes)
     return await _measured(request, state, await state.plan(request, posted(raw), options), {})
@@ -71,13 +71,13 @@ async def measure_statistics(request: Request, state: Shared, options: SpecQuery
 @router.get(
     "/v1/statistics/{permalink}",
     operation_id="getStatistics",
-    summary="Measured statistics of a permalink",
+    summary="Measured and expected statistics of a permalink",
     dependencies=[OnceOnly],
     responses=_answer(by_address=True) | problems(404, 406, 412, 422, 429, 503),
     response_class=Response,
 )
 async def get_statistics(request: Request, state: Shared, permalink: Permalink, options: SpecQuery) -> Response:
-    """The same as by POST; the ETag is known without drawing, and changes with what the service says of statistics."""
+    """The same answer as by POST. The ETag is known without drawing; it changes if the answer does."""
     require_json(request)
     plan = await state.plan(request, linked(permalink), options)
     headers = {"ETag": f'"{plan.digest}-{STATISTICS_VERSION}"', "Cache-Control": cache_control(request, FOR_AN_HOUR)}

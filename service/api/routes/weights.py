@@ -32,7 +32,7 @@ MEDIA_TYPES: Final = [*dict.fromkeys(each.media_type for each in FORMATS.values(
 
 
 class TensorWeights(TensorHead):
-    """A tensor with its values, flat and row-major, or as base64 of its bytes."""
+    """A tensor with its values: flat and row-major, or as base64 of the bytes."""
 
     data: list[float] | str
     statistics: StatisticsPair | None = None
@@ -45,7 +45,7 @@ class WeightsAnswer(About):
 
 
 def _content() -> dict[str, Any]:
-    """The first file of the example in every format, by media type."""
+    """The first file of the example in each format, by media type."""
     files = {each.media_type: each.files(example_plan())[0] for each in FORMATS.values()}
     return {media_type: _file(file_path(example_plan().permalink, name)) for media_type, name in files.items()}
 
@@ -63,27 +63,27 @@ def _posted() -> Responses:
 
 
 def _addressed(*, ranges: bool = True) -> Responses:
-    """The answers to an address: a file, or a part of one."""
-    headers, part = _headers(always=True), {"Content-Range": header("The part that is sent.", always=True)}
+    """The answers at an address: a file, or a part of one."""
+    headers, part = _headers(always=True), {"Content-Range": header("The range that is sent.", always=True)}
     answers: Responses = {
         200: {"description": "A safetensors file.", "headers": headers, "content": _content()},
         206: {"description": "The bytes of the range.", "headers": headers | part, "content": _content()},
-        304: {"description": "The caller has these bytes; no body."},
+        304: {"description": "The caller already has these bytes; no body."},
     }
     return answers if ranges else {status: answers[status] for status in (200, 304)}
 
 
 def _headers(*, always: bool) -> dict[str, Any]:
-    """The header fields of a file; an answer that may also be JSON does not always have them."""
+    """The header fields of a file; an answer that may also be JSON does not always have them all."""
     described = {
-        "ETag": "Strong; a hash over everything the bytes depend on, so known before them: no SHA-256 of the content.",
+        "ETag": "Strong: a hash of everything that the bytes depend on, and so known before them; not of the bytes.",
         "Content-Length": "Known before anything is drawn.",
-        "Accept-Ranges": "bytes; none where the permalink would be too long to be asked for ranges.",
-        "Cache-Control": "Permalinks may be kept for ever.",
+        "Accept-Ranges": "bytes; none if the specification is too long for a permalink, and so for ranges.",
+        "Cache-Control": "Permalinks may be cached for ever.",
     }
     short = {
-        "Content-Location": "The permalink, where it is under 2 KB.",
-        "Link": "The measured statistics, rel=describedby.",
+        "Content-Location": "The permalink, if it is shorter than 2,048 characters.",
+        "Link": "The statistics of the same weights, rel=describedby.",
     }
     return {name: header(text, always=always) for name, text in described.items()} | {
         name: header(text) for name, text in short.items()
@@ -100,7 +100,7 @@ def _headers(*, always: bool) -> dict[str, Any]:
     response_class=Response,
 )
 async def initialize_weights(request: Request, state: Shared, options: WeightsQuery) -> Response:
-    """The whole file as safetensors, the same bytes as its permalink has, or as JSON with statistics."""
+    """The whole file as safetensors, with the same bytes as at its permalink, or JSON with statistics."""
     format_ = _format(request, options)
     raw = await read_body(request, state.max_body_bytes)
     state.require_platform()
@@ -111,10 +111,10 @@ async def initialize_weights(request: Request, state: Shared, options: WeightsQu
 
 
 def _serve(name: str, format_: Format) -> None:
-    """Serve the files of a format by their addresses; the operations of the first have the plain names."""
+    """Serve the files of a format at their addresses; the operations of the first format have the plain names."""
 
     async def get_weights(request: Request, state: Shared, permalink: Permalink, options: FileQuery) -> Response:
-        """Bytes that never change: single ranges, If-Range, If-Match and If-None-Match are served."""
+        """The bytes at a permalink never change. A single range, If-Range, If-Match and If-None-Match are supported."""
         negotiation.choose(request, [format_.media_type])
         file_name = request.scope["path"].partition(f"{permalink}/")[2]
         file = await state.file(request, linked(permalink), options, format_, file_name)
@@ -145,7 +145,7 @@ for each_name, each_format in FORMATS.items():
 
 
 def _format(request: Request, options: WeightsOptions) -> Format | None:
-    """The format that the caller wants by option or by Accept; None for JSON."""
+    """The format that the caller chooses by the option or by Accept; None for JSON."""
     if options.format is not None:
         return FORMATS.get(options.format)
     media_type = negotiation.choose(request, MEDIA_TYPES)
