@@ -1,16 +1,16 @@
-"""Everything that can go wrong for a reason of the caller's, or of the machine's.
+"""Everything that can go wrong because of the caller or the machine.
 
     XavierError
     ├── MalformedDocument    the bytes are not a JSON document (RFC 8259)
     ├── UnknownPermalink     the address does not decode to a specification
     ├── Refused              a well-formed request that cannot be answered; it has faults
-    │   ├── InvalidSpec      a document that is not a specification, or one that means nothing
+    │   ├── InvalidSpec      a document that is not a specification, or that contradicts itself
     │   ├── InvalidOption    an option beside the specification, such as a query parameter
     │   └── LimitExceeded    a specification larger than this server's limits
     ├── InvalidFile          a file that is not safetensors, or not one of ours
-    ├── RetryLater           a request that may come back after some seconds
-    │   ├── Busy             as many answers are being drawn, and waited for, as may be
-    │   └── OverBudget       the caller has had the bytes that it may have for now
+    ├── RetryLater           a request that may be repeated after some seconds
+    │   ├── Busy             as many answers are being drawn, and waited for, as are allowed
+    │   └── OverBudget       the caller has used up its bytes for now
     └── BrokenPlatform       this machine does not compute the stream's known answers
 
 There is no HTTP here: `service.api.http.problems` maps each to a status, `service.cli.commands` to an exit code.
@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST_FAULTS: Final = 100
-"""Faults that a caller is told."""
+"""The most faults that are reported to a caller."""
 MOST_COUNTED: Final = 10_000
-"""Faults after which nobody looks for more: a document may hold hundreds of thousands."""
+"""The number of faults at which the search ends: a document may hold hundreds of thousands."""
 
 
 class XavierError(Exception):
-    """The root of the tree."""
+    """The base class of all errors of this service."""
 
 
 class MalformedDocument(XavierError):
@@ -49,10 +49,10 @@ class BrokenPlatform(XavierError):
 
 
 class RetryLater(XavierError):
-    """A request that may come back.
+    """A request that may be repeated later.
 
     Attributes:
-        seconds: after how long.
+        seconds: how long the caller should wait.
     """
 
     def __init__(self, message: str, seconds: int = 5) -> None:
@@ -61,11 +61,11 @@ class RetryLater(XavierError):
 
 
 class Busy(RetryLater):
-    """As many answers are being drawn, and waited for, as may be."""
+    """As many answers are being drawn, and waited for, as are allowed."""
 
 
 class OverBudget(RetryLater):
-    """The caller has had the bytes that it may have for now."""
+    """The caller has used up its bytes for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class LimitFault(Fault):
-    """A fault of size.
+    """A limit that is exceeded.
 
     Attributes:
-        name: the limit, as its setting is called.
+        name: the name of the limit, as in its setting.
         limit: the most that is allowed.
-        requested: what was asked for.
+        requested: how much was asked for.
     """
 
     name: str
@@ -100,11 +100,11 @@ class Refused(XavierError):
     """A well-formed request that cannot be answered.
 
     Attributes:
-        faults: every fault of the first stage that failed; past MOST_FAULTS they are only counted.
+        faults: the faults of the first stage that failed: the first MOST_FAULTS, and the number of the others.
 
     Args:
-        faults: the first faults, or all.
-        total: how many there are; None where nobody went on to count them.
+        faults: the first faults, or all of them.
+        total: how many faults there are; None if the count was given up.
     """
 
     def __init__(self, faults: Sequence[Fault], total: int | None = 0) -> None:
@@ -117,7 +117,7 @@ class Refused(XavierError):
 
 
 class InvalidSpec(Refused):
-    """A document that is not a specification, or one that means nothing."""
+    """A document that is not a specification, or that contradicts itself."""
 
 
 class InvalidOption(Refused):
@@ -125,7 +125,7 @@ class InvalidOption(Refused):
 
 
 class LimitExceeded(Refused):
-    """A specification that is larger than this server allows.
+    """A specification larger than this server allows.
 
     Attributes:
         first: the first of its faults.

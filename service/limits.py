@@ -1,4 +1,4 @@
-"""Limits, each with its default: checked before anything is drawn, expanded, or even taken for a request."""
+"""Limits and their defaults: a request is checked against them before anything is expanded or drawn."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ class Limits:
     """The most that one specification may ask for.
 
     Attributes:
-        spec_values: JSON values of a specification, objects and arrays among them.
-        file_bytes: bytes of all tensors of one file.
-        tensors: tensors of one file.
-        different_tensors: tensors of one file that differ in more than their names; each costs 20 microseconds to plan.
+        spec_values: JSON values in a specification, including objects and arrays.
+        file_bytes: bytes of all tensors in a file.
+        tensors: tensors in a file.
+        different_tensors: tensors in a file that differ in more than their names; planning one takes 20 microseconds.
         header_bytes: bytes of a safetensors header; the Hub's clients refuse larger ones.
-        rank: dimensions of a tensor; some readers stop at 8.
-        dimension: size of one dimension.
-        name_bytes: UTF-8 bytes of a tensor's name.
-        whole_elements: elements of a matrix that must be drawn at once: orthogonal, sparse.
-        whole_total_elements: elements of all such matrices of one file.
-        whole_bytes: bytes of such matrices that lie across each other in one tensor, so that any part of it needs all.
-        cuts: different truncated normals of one specification; each costs up to half a millisecond to plan.
-        json_values: values in a JSON answer.
+        rank: dimensions of a tensor; some readers support no more than 8.
+        dimension: the size of one dimension.
+        name_bytes: bytes of a tensor's name in UTF-8.
+        whole_elements: elements of a matrix that must be drawn as a whole (orthogonal, sparse).
+        whole_total_elements: elements of all such matrices in a file.
+        whole_bytes: bytes of such matrices that are interleaved in one tensor, so that any part of it needs them all.
+        cuts: different truncated normals in a specification; planning one takes up to half a millisecond.
+        json_values: values in a JSON response.
     """
 
     spec_values: int = 1 << 17
@@ -42,16 +42,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How much, and for how long, a connection may take.
+    """How much a connection may use, and for how long.
 
     Attributes:
-        connections: open at once.
-        url_bytes: of a request's target.
-        header_bytes: of all header fields together.
-        header_fields: how many.
-        body_bytes: of a request's content.
-        receive_seconds: from a request's first byte to the end of its header, and from there to the end of its body.
-        stall_seconds: without a byte taken by the reader of an answer.
+        connections: connections that are open at the same time.
+        url_bytes: bytes of a request's target.
+        header_bytes: bytes of all header fields together.
+        header_fields: the number of header fields.
+        body_bytes: bytes of a request's content.
+        receive_seconds: seconds from a request's first byte to the end of its header, and from there to the end of its
+            content.
+        stall_seconds: seconds during which a client takes no byte of a response.
     """
 
     connections: int = 1000

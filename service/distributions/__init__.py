@@ -1,6 +1,6 @@
-"""Distributions: what weights follow, and the only code that turns random words into weights.
+"""The distributions of weights, and the only code that turns random words into weights.
 
-Each answers for any range of elements or any set of element indices, in any order, and gives the same bytes.
+A distribution draws any range of elements, or any set of element indices in any order, and always gives the same bytes.
 """
 
 from typing import Final
@@ -26,6 +26,6 @@ DISTRIBUTIONS: Final[tuple[type[Distribution], ...]] = (
     Sum,
     Concatenated,
 )
-"""Every distribution, once."""
+"""Every distribution."""
 BY_TAG.update({distribution.tag: distribution for distribution in DISTRIBUTIONS})
 __all__ = ["DISTRIBUTIONS", "Distribution", "read_distribution"]

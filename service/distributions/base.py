@@ -1,4 +1,4 @@
-"""What every distribution is: scalars in binary64, the moments that they promise, and the drawing of any element."""
+"""The base of all distributions: parameters in binary64, the moments that they imply, and the drawing of elements."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from service.stream.words import Elements, WordSource
 Array = NDArray[Any]
 
 NEARLY: Final = 2.0**-10
-"""How near to the largest number of a dtype roundings may matter."""
+"""The relative distance from the largest number of a dtype within which rounding decides whether a value overflows."""
 STORED_KEPT: Final = 1 << 12
-"""Distributions in a dtype whose stored moments are remembered."""
+"""The number of pairs of a distribution and a dtype whose stored moments are cached."""
 
 
 class Distribution(ABC):
-    """A distribution with its scalars in binary64; a frozen dataclass whose fields are its members, in their order.
+    """A distribution, with its parameters in binary64: a frozen dataclass whose fields are its members, in order.
 
     Attributes:
         tag: its type in files and answers.
-        etag_name: what it is called in ETags, where that is not the tag; those of the first release never change.
-        members: what defines it, and how that is read; their names are in files, answers and ETags.
-        by_scalars: whether scalars alone say how each element is drawn, wherever it stands.
+        etag_name: its name in ETags, where it differs from the tag; the names of the first release never change.
+        members: the names of its fields in files, answers and ETags, and how each is read.
+        by_scalars: whether its scalars alone determine how an element is drawn, regardless of the element's position.
     """
 
     __slots__: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Distribution(ABC):
     members: ClassVar[tuple[Member, ...]]
     by_scalars: ClassVar[bool] = False
 
-    if TYPE_CHECKING:  # a dataclass would take properties here for defaults of its fields
+    if TYPE_CHECKING:  # at run time, a dataclass would take these properties for the defaults of its fields
 
         @property
         def mean(self) -> float:
@@ -55,57 +55,57 @@ class Distribution(ABC):
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """The members, in order."""
+        """The values of the members, in order."""
         return tuple([getattr(self, name) for name in self.__match_args__])
 
     @property
     def scalars(self) -> dict[str, Any]:
-        """What defines the distribution, by name, as JSON values; an infinite end is None."""
+        """The members by name, as JSON values; an infinite end is None."""
         return {member.name: written(value) for member, value in zip(self.members, self.values, strict=True)}
 
     @property
     def document(self) -> dict[str, Any]:
-        """The tag and the members as JSON values, of which `read_distribution` makes the same distribution."""
+        """The tag and the members as JSON values, from which `read_distribution` restores the distribution."""
         return {"type": self.tag} | self.scalars
 
     def is_sound(self) -> bool:
-        """Whether the members go together."""
+        """Whether the members are consistent with each other."""
         return True
 
     def covers(self, elements: int) -> bool:
-        """Whether it can be that of a tensor of so many elements, in canonical order."""
+        """Whether a tensor with this number of elements, in canonical order, can follow it."""
         return True
 
     @property
     def parts(self) -> tuple[Distribution, ...]:
-        """The distributions of which it is made."""
+        """The distributions that it consists of."""
         return ()
 
     @property
     def matrix_elements(self) -> int:
-        """Elements of a matrix that must be drawn together; 0 where each element can be drawn alone."""
+        """The number of elements of a matrix that must be drawn as a whole; 0 where each element can be drawn alone."""
         return 0
 
     @property
     def materialized_elements(self) -> int:
-        """Elements of all such matrices."""
+        """The number of elements of all such matrices."""
         return self.matrix_elements
 
     def materialized_bytes(self, elements: range, dtype: DType) -> int:
-        """Bytes of what some elements depend on beyond their own words, which are held while they are drawn."""
+        """The bytes of shared data, beyond their own words, that must be in memory while these elements are drawn."""
         return 0
 
     def materializations(self, source: WordSource, elements: range, dtype: DType) -> Sequence[Materialization]:
-        """What must be drawn together for some elements, in canonical order."""
+        """The parts of the tensor that must be drawn as a whole before these elements, in canonical order."""
         return ()
 
     @abstractmethod
     def support(self, dtype: DType) -> tuple[float, float]:
-        """The least and the greatest value that can be drawn, before any rounding."""
+        """The smallest and the largest value that can be drawn, before any rounding."""
 
     @abstractmethod
     def stored(self, dtype: DType) -> Stored:
-        """Mean, standard deviation and ends of the values as they are stored."""
+        """The mean, the standard deviation and the extremes of the stored values."""
 
     @abstractmethod
     def fill(self, source: WordSource, elements: Elements, dtype: DType, out: Array) -> None:
@@ -113,9 +113,9 @@ class Distribution(ABC):
 
         Args:
             source: the tensor's random words.
-            elements: which elements, by canonical index: a range of step 1, or int64 indices of shape (n,).
-            dtype: what the values are rounded to.
-            out: where they go, shape (n,), of `dtype.storage`.
+            elements: the canonical indices: a range of step 1, or int64 indices of shape (n,).
+            dtype: the dtype to which the values are rounded.
+            out: receives the values, shape (n,), of `dtype.storage`.
         """
 
     def fits(self, dtype: DType) -> bool:
@@ -130,11 +130,11 @@ class Distribution(ABC):
             return bool(np.isfinite(widen(narrow(ends, dtype, np.empty(ends.size, dtype.storage)), dtype)).all())
 
     def _extremes(self, p: Precision) -> Array:
-        """The values that lie farthest out, with all roundings on the way."""
+        """The extreme values, with every rounding on the way."""
         return np.empty(0, p.floating)
 
 
 @lru_cache(STORED_KEPT)
 def stored(distribution: Distribution, dtype: DType) -> Stored:
-    """A distribution as it is stored; remembered, as plans ask for the same again and again."""
+    """The moments of a distribution as stored in a dtype; cached, as plans ask for the same ones repeatedly."""
     return distribution.stored(dtype)

@@ -1,6 +1,6 @@
-"""Several distributions in one tensor: gate by gate, as the sum of two tensors, or one tensor after the other.
+"""Several distributions in one tensor: in blocks, as the sum of two tensors, or as two concatenated tensors.
 
-Keras has one bias where PyTorch has two, and the gates of recurrent layers may each have a distribution of their own.
+Keras has one bias where PyTorch has two, and each gate of a recurrent layer may have its own distribution.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from service.stream.dtypes import DType, narrow, widen
 from service.stream.words import Elements, Indices, WordSource
 
 EVEN_SHARES: Final = 1 << 12
-"""Into how many shares of words a distribution is cut, of which one value each stands for all."""
+"""The number of equal shares into which the words are divided; one value represents each share."""
 MOST_VALUES: Final = 1 << 8
-"""Values of each of two distributions, at most, of which every pair is added."""
+"""The most values of each of two distributions whose pairs are all added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blockwise(Distribution):
-    """Blocks of equal length, each of its own distribution; an element keeps its word.
+    """Blocks of equal length, each with its own distribution; every element keeps its own word.
 
     Attributes:
         blocks: the distribution of each block.
-        length: elements of a block.
+        length: the number of elements in a block.
     """
 
     tag = "stacked"
@@ -111,13 +111,13 @@ class Blockwise(Distribution):
 
 @dataclass(frozen=True, slots=True)
 class _Pair(Distribution):
-    """Two tensors of the canonical naming in one.
+    """Two canonical tensors in one.
 
     Attributes:
-        first: the distribution of the tensor that the words are asked of.
-        second: that of the other.
-        suffix: how the name of the first ends.
-        other_suffix: how the name of the other ends instead.
+        first: the distribution of the first tensor, whose words the source gives.
+        second: the distribution of the second tensor.
+        suffix: the end of the first tensor's name.
+        other_suffix: the end of the second tensor's name in its place.
     """
 
     members: ClassVar[tuple[Member, ...]] = (
@@ -151,7 +151,7 @@ class _Pair(Distribution):
         return self.first.fits(dtype) and self.second.fits(dtype) and Distribution.fits(self, dtype)
 
     def _drawn(self, source: WordSource, indices: Indices, dtype: DType, *, other: bool) -> Array:
-        """Some elements of one of the two, as they are stored."""
+        """Some elements of one of the two tensors, as they are stored."""
         if other:
             source = WordSource(source.seed, source.name.removesuffix(self.suffix) + self.other_suffix)
         out = np.empty(indices.size, dtype.storage)
@@ -165,7 +165,7 @@ class _Pair(Distribution):
 
 @dataclass(frozen=True, slots=True)
 class Sum(_Pair):
-    """The sum of two tensors as they are stored, rounded once more."""
+    """The sum of two stored tensors, rounded once more."""
 
     tag = "sum"
     etag_name = "Sum"
@@ -209,11 +209,11 @@ class Sum(_Pair):
 
 @dataclass(frozen=True, slots=True)
 class Concatenated(_Pair):
-    """Two tensors of the same length, one after the other; the blocks of each may be in another order.
+    """Two tensors of the same length, one after the other, each with its blocks in a given order.
 
     Attributes:
-        order: for each block the one that stands there.
-        length: elements of a block.
+        order: for each position, the number of the canonical block that is there.
+        length: the number of elements in a block.
     """
 
     tag = "joined"
@@ -268,7 +268,7 @@ def _std(blocks: Sequence[Distribution | Stored]) -> float:
 
 
 def _values_and_shares(distribution: Distribution, dtype: DType) -> tuple[Array, Array]:
-    """Stored values of a distribution and the share of each: all but the rarest, or some of very many."""
+    """Stored values of a distribution and the share of each: all but the rarest, or a sample if there are many."""
     values, counts = np.unique(_drawn_evenly(distribution, dtype, EVEN_SHARES), return_counts=True)
     if values.size > MOST_VALUES:
         values, counts = np.unique(_drawn_evenly(distribution, dtype, MOST_VALUES), return_counts=True)
@@ -282,12 +282,12 @@ def _drawn_evenly(distribution: Distribution, dtype: DType, count: int) -> Array
 
 
 def blockwise(blocks: Sequence[Distribution], length: int) -> Distribution:
-    """Blocks one after the other; a plain distribution where all are the same."""
+    """Combine consecutive blocks; where all are the same, the result is their common distribution."""
     return blocks[0] if all(block == blocks[0] for block in blocks) else Blockwise(tuple(blocks), length)
 
 
 def summed(first: Distribution, second: Distribution, suffixes: tuple[str, str]) -> Distribution:
-    """The sum of two tensors, block by block; plain where the second adds nothing, or both are constants."""
+    """Sum two tensors block by block, and simplify where the second is zero or both are constant."""
     if second == Constant(0.0):
         return first
     if isinstance(first, Constant) and isinstance(second, Constant):
@@ -306,14 +306,14 @@ def _blocks(distribution: Distribution, count: int) -> tuple[Distribution, ...]:
 def concatenated(
     first: Distribution, second: Distribution, suffixes: tuple[str, str], order: Sequence[int], length: int
 ) -> Distribution:
-    """Two tensors one after the other, the blocks of each in an order; plain where both are the same constant."""
+    """Concatenate two tensors, each with its blocks in `order`, and simplify where both are the same constant."""
     if first == second and isinstance(first, Constant):
         return first
     return Concatenated(first, second, *suffixes, tuple(order), length)
 
 
 def renamed(distribution: Distribution, suffixes: tuple[str, str]) -> Distribution:
-    """The same distribution for two tensors of other names."""
+    """The same distribution for a pair of tensors with other names."""
     match distribution:
         case Sum() | Concatenated():
             return replace(distribution, suffix=suffixes[0], other_suffix=suffixes[1])

@@ -1,7 +1,7 @@
-"""What must be drawn whole, because an element depends on others: each is drawn once and kept for a while.
+"""A cache of arrays that must be drawn as a whole, because their elements depend on each other.
 
-What is kept is shared by all chunks, threads and requests, and the least recently used goes first. What somebody still
-holds is found as long as they do.
+All chunks, threads and requests share it. When it is full, the least recently used arrays are evicted. An evicted array
+can still be found for as long as someone holds a reference to it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 CACHE_BYTES: Final = 256 << 20
-"""What is kept at most, beside what is just in use."""
+"""The most memory that cached arrays may take, not counting evicted arrays that are still in use."""
 
 ENTRY_BYTES: Final = 1 << 10
-"""What an array takes besides its elements: itself, its key, its places in dictionaries."""
+"""The memory of a cached array besides its elements: the array object, its key, and its dictionary entries."""
 
 
 class Abandoned(Exception):
-    """Nobody waits any more for what is being drawn."""
+    """No one is waiting any longer for what is being drawn."""
 
 
 _is_wanted: ContextVar[Callable[[], bool]] = ContextVar("_is_wanted", default=lambda: True)
@@ -36,10 +36,10 @@ _is_wanted: ContextVar[Callable[[], bool]] = ContextVar("_is_wanted", default=la
 
 @contextmanager
 def drawing_while(is_wanted: Callable[[], bool]) -> Iterator[None]:
-    """Let what this thread draws within the context end with Abandoned once it is not wanted any more.
+    """Stop drawing in this thread, within the context, as soon as the result is no longer wanted.
 
     Raises:
-        Abandoned: it is not wanted from the beginning.
+        Abandoned: the result is no longer wanted, at the start or while it is being drawn.
     """
     token = _is_wanted.set(is_wanted)
     try:
@@ -50,20 +50,20 @@ def drawing_while(is_wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 def check_wanted() -> None:
-    """Called by long work every few milliseconds.
+    """Check whether to go on; long computations call this every few milliseconds.
 
     Raises:
-        Abandoned: nobody waits for what this thread draws.
+        Abandoned: no one is waiting for what this thread draws.
     """
     if not _is_wanted.get()():
         raise Abandoned
 
 
 class Cache:
-    """Arrays by what they were drawn from.
+    """A cache of drawn arrays.
 
     Args:
-        most_bytes: the sum of their sizes, and of ENTRY_BYTES each; the array drawn last is kept in any case.
+        most_bytes: the most that the arrays may take, each with ENTRY_BYTES; the array drawn last is always kept.
     """
 
     def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
@@ -75,19 +75,19 @@ class Cache:
         self._promises: dict[Hashable, Future[Array]] = {}
 
     def find(self, key: Hashable) -> Array | None:
-        """An array that can be had without waiting; None where there is none."""
+        """Return an array that is available without waiting, or None."""
         with self._lock:
             return self._find(key)
 
     def get(self, key: Hashable, draw: Callable[[], Array]) -> Array:
-        """An array, drawn by the first thread that asks while the others wait; it must not be written to.
+        """Return an array; the first thread that asks for it draws it, while the others wait. It is read-only.
 
         Args:
-            key: all that it depends on.
-            draw: makes it.
+            key: everything that the array depends on.
+            draw: draws the array.
 
         Raises:
-            Abandoned: it was drawn here, and nobody waits for it any more.
+            Abandoned: this thread was drawing the array, and no one is waiting for it any longer.
         """
         with self._lock:
             array = self._find(key)
@@ -100,7 +100,7 @@ class Cache:
             return self._fulfil(key, ours, draw)
         try:
             return promise.result()
-        except Abandoned:  # by those who asked first; we still wait
+        except Abandoned:  # by the thread that asked first, but this one still needs the array
             return self.get(key, draw)
 
     def _find(self, key: Hashable) -> Array | None:
@@ -137,20 +137,20 @@ def _size(array: Array) -> int:
 
 
 cache: Final = Cache()
-"""Of this process."""
+"""The cache of this process."""
 
 
 @dataclass(slots=True, eq=False)
 class Materialization:
-    """A part of a tensor that must be drawn together. Who holds this holds its array, once there is one.
+    """A part of a tensor that must be drawn as a whole. It keeps its array alive once the array is drawn or found.
 
     Attributes:
-        cache: where it is found, and put.
-        key: all that it depends on.
-        elements: how many are drawn.
-        work: about how many nanoseconds that takes.
-        draw: draws them.
-        array: what was drawn.
+        cache: holds the array.
+        key: everything that the array depends on.
+        elements: the number of elements to draw.
+        work: roughly how many nanoseconds drawing takes.
+        draw: draws the array.
+        array: the array; None until it is drawn or found.
     """
 
     cache: Cache
@@ -161,12 +161,12 @@ class Materialization:
     array: Array | None = None
 
     def find(self) -> bool:
-        """Whether it can be had without drawing; it is then held."""
+        """Whether the array is available without drawing it; if so, keep it."""
         if self.array is None:
             self.array = self.cache.find(self.key)
         return self.array is not None
 
     def get(self) -> Array:
-        """Its array, drawn where there is none; see Cache.get."""
+        """Return the array, and draw it if necessary; see Cache.get."""
         self.array = self.cache.get(self.key, self.draw)
         return self.array

@@ -1,4 +1,4 @@
-"""Elementwise distributions: one random word an element, drawn by an engine; and constants, which need none."""
+"""Elementwise distributions, which an engine draws from one random word per element; and constants."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from service.stream.precision import BINARY64, Precision
 from service.stream.words import Elements, Words, WordSource
 
 STD_OF_TRUNCATED: Final = 0.8796256610342398
-"""The standard deviation of a standard normal cut at +-2, in binary64."""
+"""The standard deviation of a standard normal truncated at +-2, in binary64."""
 STANDARDS_KEPT: Final = 64
-"""Standard distributions whose tables are remembered, 130 kB each."""
+"""The number of standard distributions whose tables are cached, at 130 kB each."""
 
 
 class Elementwise(Distribution):
-    """A distribution with one random word an element.
+    """A distribution that takes one random word per element.
 
     Attributes:
-        kind: what the engines call it.
+        kind: its name in the engines.
     """
 
     __slots__ = ()
@@ -48,16 +48,16 @@ class Elementwise(Distribution):
 
     @property
     def arguments(self) -> Scalars:
-        """The scalars, as the engines take them."""
+        """The scalars, as the engines expect them."""
         return self.values
 
     @abstractmethod
     def _tabulated(self) -> Tabulated:
-        """The distribution at mean 0 and scale 1."""
+        """The distribution with mean 0 and scale 1."""
 
     @abstractmethod
     def _placed(self, p: Precision) -> Placed:
-        """Where drawing in a precision moves that."""
+        """The location and scale of the distribution when it is drawn in a precision."""
 
     def stored(self, dtype: DType) -> Stored:
         """See Distribution."""
@@ -67,7 +67,7 @@ class Elementwise(Distribution):
         return rounded(unrounded, dtype, ends(self._extremes(p), dtype))
 
     def at(self, words: Words, p: Precision) -> Array:
-        """The values of some words, which may be overwritten, in the working precision."""
+        """The values of some words, in the working precision; the words may be overwritten."""
         return quantile(self.kind, self.arguments, words, p, np.empty(words.size, p.floating))
 
     def _extremes(self, p: Precision) -> Array:
@@ -112,7 +112,7 @@ class Uniform(Elementwise):
         return Placed(*(float(p.floating(scalar)) for scalar in (self.mean, (self.high - self.low) / 2)))
 
     def scaled(self, multiplier: float) -> Uniform:
-        """The distribution with its width times a factor, about the same midpoint."""
+        """The distribution with its width multiplied by a factor and the same midpoint."""
         if multiplier == 1:
             return self
         half = (self.high - self.low) / 2 * multiplier
@@ -120,7 +120,7 @@ class Uniform(Elementwise):
 
 
 class _Scaled(Elementwise):
-    """A standard distribution times a scale, about its mean."""
+    """A standard distribution, scaled and moved to a mean."""
 
     __slots__ = ()
 
@@ -148,7 +148,7 @@ class _Scaled(Elementwise):
 
 @dataclass(frozen=True, slots=True)
 class Normal(_Scaled):
-    """Normal, not truncated."""
+    """The normal distribution, not truncated."""
 
     tag = "normal"
     etag_name = "Normal"
@@ -169,10 +169,11 @@ class Normal(_Scaled):
 
 @dataclass(frozen=True, slots=True)
 class TruncatedNormal(_Scaled):
-    """Normal cut at mean +- 2 std_before.
+    """A normal truncated at mean +- 2 std_before.
 
     Attributes:
-        std_before: standard deviation before the cut; `std` is that after it.
+        mean: the mean before and after truncation.
+        std_before: the standard deviation before truncation; `std` is the one after it.
     """
 
     tag = "truncated_normal"
@@ -197,7 +198,7 @@ class TruncatedNormal(_Scaled):
 
 @dataclass(frozen=True, slots=True)
 class Constant(Distribution):
-    """The same value everywhere; needs no words."""
+    """The same value everywhere, drawn without random words."""
 
     tag = "constant"
     etag_name = "Constant"
@@ -232,7 +233,7 @@ STANDARD_TRUNCATED: Final = TruncatedNormal(0.0, 1.0)
 
 @lru_cache(STANDARDS_KEPT)
 def tabulated_quantiles(standard: Elementwise, mean: float = 0.0) -> Tabulated:
-    """A standard distribution about its mean, by its values at chosen words, drawn in binary64."""
+    """Tabulate a standard distribution about its mean, from its values at chosen words in binary64."""
     words, cumulative = quantile_words()
     return tabulated(standard.at(words, BINARY64) - mean, cumulative)
 
@@ -244,6 +245,6 @@ def standard_extremes(standard: Elementwise, p: Precision) -> Array:
 
 
 def extreme_words(p: Precision) -> Words:
-    """The words that give the least and the greatest value."""
+    """The words that give the smallest and the largest value."""
     limits = np.iinfo(p.signed)
     return np.array([limits.min, limits.max], p.signed).view(p.word)

@@ -1,8 +1,9 @@
-"""Known answers: whether this thread of this machine draws what every other does.
+"""Known answers: a check that this machine and this thread draw the same bits as every other.
 
-Each way to a value is gone by the call that draws weights: words in a range and scattered, quantiles with and without a
-mean, cuts on every side of their rules, matrices through BLAS, zeros by lane 2, two tensors in one, every rounding.
-Subnormal arithmetic, which a thread may have switched off, is checked by itself.
+Every code path to a value is taken, through the same calls that draw weights: consecutive and scattered words,
+quantiles with and without a mean, truncation on each side of its case distinctions, matrices through BLAS, zeros from
+lane 2, two tensors in one, and every rounding. Subnormal arithmetic, which can be disabled per thread, is checked
+separately.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from service.stream.words import Elements, WordSource
 SEED: Final = 20100513
 NAME: Final = "digest"
 VALUES: Final = 1 << 18
-"""Enough to meet every constant of the distributions of unit scale."""
+"""Enough values for every constant of the distributions of unit scale to matter."""
 SOME: Final = 1 << 14
 SCATTERED: Final = np.arange(SOME, dtype=np.int64) * 40503 % 65536
-"""Indices in an order that no layout has."""
+"""Indices in an order that occurs in no layout."""
 
 
 Drawn = tuple[type[Distribution], DType]
-"""A distribution that is drawn, and what its values are rounded to."""
+"""A kind of distribution, and the dtype to which its values are rounded."""
 
 
 class KnownAnswer(NamedTuple):
-    """A distribution, elements that are drawn of it, and the SHA-256 of their bytes in each dtype."""
+    """A distribution, the elements to draw from it, and the SHA-256 of their bytes in each dtype."""
 
     name: str
     distribution: Distribution
@@ -52,7 +53,7 @@ class KnownAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Own(WordSource):
-    """Words for one check alone: as it is equal to no other source, nothing is used that another thread has drawn."""
+    """The words for one check. It equals no other source, so arrays that another thread has cached are not used."""
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -201,7 +202,7 @@ KNOWN_ANSWERS: Final = (
         },
     ),
     KnownAnswer(
-        "orthogonal rows",  # x87 arithmetic has others: it computes what fills no vector, and rounds that twice
+        "orthogonal rows",  # x87 arithmetic fails this: it computes the elements that fill no vector, and rounds twice
         Orthogonal(1.5, (127, 151), (), (0,)),
         range(127 * 151),
         {
@@ -266,10 +267,10 @@ KNOWN_ANSWERS: Final = (
 
 
 def check_known_answers(drawn: Collection[Drawn] | None = None) -> None:
-    """Draw the known answers in the calling thread.
+    """Draw the known answers in the calling thread, and compare them.
 
     Args:
-        drawn: what is going to be drawn, so that no more is checked than that depends on; everything where None.
+        drawn: what is going to be drawn; only the answers that concern it are checked. None checks every answer.
 
     Raises:
         BrokenPlatform: a value differs, or subnormal numbers are flushed to zero.
@@ -284,14 +285,15 @@ def check_known_answers(drawn: Collection[Drawn] | None = None) -> None:
 
 
 def adopt(engine: Engine) -> None:
-    """Draw by an engine from now on what it draws bit for bit as the known answers are."""
+    """From now on, use an engine for the kinds whose known answers it reproduces bit for bit."""
     use(engine, [kind for kind in engine.kinds if _draws_right(engine, kind)])
 
 
 def _concerned(answer: KnownAnswer, drawn: Collection[Drawn]) -> list[DType]:
-    """The dtypes in which an answer is like something that is drawn, or all that it has where it is in none of those.
+    """The dtypes in which to check an answer.
 
-    The roundings to all dtypes are checked by uniform values.
+    If its distribution is drawn, these are the dtypes in which it is drawn and the answer is known, or else all in
+    which the answer is known. The uniform answer checks the rounding to each dtype, so it concerns every distribution.
     """
     dtypes = {dtype for kind, dtype in drawn if kind is type(answer.distribution) or answer.name == "uniform"}
     same = [dtype for dtype in answer.digests if dtype in dtypes]
@@ -299,7 +301,7 @@ def _concerned(answer: KnownAnswer, drawn: Collection[Drawn]) -> list[DType]:
 
 
 def _draws_right(engine: Engine, kind: Kind) -> bool:
-    """Whether an engine gives all known answers of a kind."""
+    """Whether an engine reproduces all known answers of a kind."""
     source = WordSource(SEED, NAME)
     return all(
         _digest(answer, dtype, partial(engine.fill, kind, answer.distribution.arguments, source)) == digest

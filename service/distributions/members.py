@@ -1,4 +1,4 @@
-"""The members of distributions in documents: how each is written as JSON, and read back."""
+"""The members of distributions in documents: how they are written as JSON and read back."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 MOST_INTEGER: Final = (1 << 53) - 1
 """The largest integer that every reader of JSON holds exactly (RFC 7493 section 2.2)."""
 BY_TAG: Final[dict[str, type[Distribution]]] = {}
-"""Every distribution by its tag; the package fills it."""
+"""Every distribution by its tag; `service.distributions` fills it."""
 
 
 class Member(NamedTuple):
-    """A scalar, or another thing, that defines a distribution.
+    """A member of a distribution: a number, an array or another distribution.
 
     Attributes:
-        name: what files and answers call it.
-        read: makes it of a JSON value; raises TypeError where it cannot.
+        name: its name in files and answers.
+        read: converts a JSON value, or raises TypeError.
     """
 
     name: str
@@ -31,15 +31,15 @@ def read_distribution(document: Any) -> Distribution:
     """The distribution that a document describes.
 
     Raises:
-        ValueError: it describes none.
+        ValueError: the document does not describe a distribution.
     """
     try:
         kind = BY_TAG[document["type"]]
         if document.keys() != {"type", *(member.name for member in kind.members)}:
-            raise ValueError(f"{kind.tag} has the members {', '.join(member.name for member in kind.members)}")
+            raise ValueError(f"{kind.tag} must have the members {', '.join(member.name for member in kind.members)}")
         distribution = kind(*(member.read(document[member.name]) for member in kind.members))
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise ValueError("this document describes no distribution") from None
+        raise ValueError("the document does not describe a distribution") from None
     if not distribution.is_sound():
         raise ValueError(f"the members of {kind.tag} contradict each other")
     return distribution
@@ -79,7 +79,7 @@ def count(value: Any) -> int:
 
 
 def counts(value: Any) -> tuple[int, ...]:
-    """An array of counts: a shape, or axes."""
+    """An array of counts, such as a shape or axes."""
     return tuple(map(count, _array(value)))
 
 

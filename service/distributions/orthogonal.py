@@ -1,4 +1,4 @@
-"""Orthogonal matrices, Haar-distributed: in their tensors as they are, or at the centre of a kernel.
+"""Haar-distributed orthogonal matrices: as the tensor itself, or at the centre of a kernel.
 
 Sources: Saxe et al. 2013, section 3, and Mezzadri 2007, section 5; Xiao et al. 2018, section 3.3 (delta-orthogonal).
 """
@@ -27,23 +27,23 @@ from service.stream.precision import Precision
 from service.stream.words import MOST_WORDS, Indices, Shape, WordSource
 
 ELEMENT_NANOSECONDS = 256
-"""How long an element of an orthogonal matrix takes, apart from its share of the shorter side."""
+"""The time per element of an orthogonal matrix, apart from the part that grows with the shorter side."""
 STEPS_IN_NANOSECOND = 3
-"""How much of the shorter side is worked off in a nanosecond, for an element."""
+"""The length of the shorter side that adds a nanosecond to the time per element."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orthogonal(ByPlace):
-    """A matrix with orthonormal rows or columns, times a gain: Q sign(diag R) of normals, so Haar-distributed.
+    """A matrix with orthonormal rows or columns, times a gain: Q sign(diag R) of Gaussian A = Q R, so Haar-distributed.
 
-    The normals are drawn in binary64 from the elements' own words, whatever the dtype, and the matrix is rounded once.
+    For every dtype, the normals are drawn in binary64 from the elements' own words, and the matrix is rounded once.
 
     Attributes:
-        gain: factor, above 0.
+        gain: the factor, above 0.
         shape: a view of the tensor.
-        batch_axes: axes along which there is a matrix for each place.
-        row_axes: axes that together make the rows; all others, without the kernel's, make the columns.
-        center: where on the axes of the kernel the matrix stands; empty where they belong to its columns.
+        batch_axes: the axes with a separate matrix at each index.
+        row_axes: the axes that together form the rows; all others, except those of the kernel, form the columns.
+        center: the position of the matrix on the axes of the kernel; empty where these axes are part of the columns.
     """
 
     tag = "orthogonal"
@@ -100,14 +100,14 @@ class Orthogonal(ByPlace):
 
     def stored(self, dtype: DType) -> Stored:
         working = dtype.precision.floating
-        placed = Placed(0.0, self.gain)  # drawn in binary64, and rounded at the very end
+        placed = Placed(0.0, self.gain)  # values are drawn in binary64, and rounded at the very end
         distribution = Unrounded(partial(sphere, self._longer), placed, placed, 0.0, self.gain / sqrt(self._longer))
         elements = rounded(distribution, dtype, ends(np.array([-self.gain, self.gain], working), dtype))
         return sparsely(elements, 1 / prod(self.shape[axis] for axis, _ in self.center))
 
     @property
     def _longer(self) -> int:
-        """Rows or columns of the matrix, whichever are more."""
+        """The number of rows or of columns of a matrix, whichever is larger."""
         return max(prod(self.shape[axis] for axis in axes) for axes in (self.row_axes, self._column_axes))
 
     @property
@@ -122,7 +122,7 @@ class Orthogonal(ByPlace):
 
     @property
     def _sides(self) -> tuple[int, int]:
-        """Rows and columns of a matrix."""
+        """The numbers of rows and columns of a matrix."""
         rows, columns = (prod(self.shape[axis] for axis in axes) for axes in (self.row_axes, self._column_axes))
         return rows, columns
 
@@ -132,21 +132,21 @@ class Orthogonal(ByPlace):
 
     @property
     def _one_by_one(self) -> bool:
-        """Whether the matrices lie one after the other, so that a part of the tensor needs only some of them."""
+        """Whether the matrices are stored one after the other, so that a part of the tensor needs only some of them."""
         return self.batch_axes == tuple(range(len(self.batch_axes)))
 
     @property
     def _in_piece(self) -> int:
-        """How many matrices are kept together: some small ones, or a large one, or all where they lie across."""
+        """How many matrices are cached together: several small ones, one large one, or all if they are interleaved."""
         return max(1, TOGETHER // self.matrix_elements) if self._one_by_one else self._matrices
 
     def _pieces(self, elements: range) -> range:
-        """The pieces that some elements are of."""
+        """The pieces to which some elements belong."""
         length = self._in_piece * (prod(self.shape) // self._matrices)
         return range(elements.start // length, -(-elements.stop // length)) if elements else range(0)
 
     def _numbers(self, piece: int) -> range:
-        """The matrices of a piece."""
+        """The numbers of the matrices in a piece."""
         return range(piece * self._in_piece, min((piece + 1) * self._in_piece, self._matrices))
 
     def _materialization(self, source: WordSource, p: Precision, piece: int) -> Materialization:
@@ -165,25 +165,25 @@ class Orthogonal(ByPlace):
         return values
 
     def _within(self, indices: Indices) -> Indices:
-        """Of elements at the centre, their places among those alone."""
+        """Map elements at the centre to their positions among all elements at the centre."""
         within = np.zeros(indices.size, np.int64)
         for axis in self._matrix_axes:
             within = within * self.shape[axis] + places_on(indices, self.shape, axis)
         return within
 
     def _taken(self, source: WordSource, places: Indices, p: Precision) -> Array:
-        """Elements of the matrices, by their places among all of them in canonical order."""
+        """Elements of the matrices, by their positions among all matrix elements in canonical order."""
         if self._in_piece >= self._matrices:
             return self._materialization(source, p, 0).get()[places]
         length = self._in_piece * self.matrix_elements
-        pieces = (places // length).astype(np.min_scalar_type(self._matrices))  # short numbers are sorted faster
+        pieces = (places // length).astype(np.min_scalar_type(self._matrices))  # small integers sort faster
         values = np.empty(places.size, p.floating)
         for piece, chosen in _by_number(pieces):
             values[chosen] = self._materialization(source, p, piece).get()[places[chosen] - piece * length]
         return values
 
     def _drawn(self, source: WordSource, p: Precision, piece: int) -> Array:
-        """The matrices of a piece in canonical order; no more of them are in work at once than TOGETHER says."""
+        """The matrices of a piece in canonical order, drawn about TOGETHER elements at a time."""
         numbers, at_once = self._numbers(piece), max(1, TOGETHER // self.matrix_elements)
         drawn = np.empty(len(numbers) * self.matrix_elements, p.floating)
         stack = self._stack(drawn)
@@ -195,7 +195,7 @@ class Orthogonal(ByPlace):
         return drawn
 
     def _stack(self, elements: Array) -> Array:
-        """A view of whole matrices in canonical order: by their places, then by the axes of rows, then of columns."""
+        """View the elements of complete matrices by matrix, then by the axes of the rows, then of the columns."""
         across = () if self._one_by_one else self.batch_axes
         order = across + self.row_axes + self._column_axes
         axes = sorted(order)
@@ -203,14 +203,14 @@ class Orthogonal(ByPlace):
         return stack.transpose(0, *(1 + axes.index(axis) for axis in order))
 
     def _factors(self, source: WordSource, numbers: range) -> NDArray[np.float64]:
-        """Some matrices, shape (b, rows, columns)."""
+        """The matrices with the given numbers, shape (b, rows, columns)."""
         factors = _orthogonal(self._normals(source, numbers))
         np.clip(factors, -1, 1, out=factors)
         factors *= self.gain
         return factors
 
     def _normals(self, source: WordSource, numbers: range) -> NDArray[np.float64]:
-        """The normals of the elements that make some matrices, shape (b, rows, columns)."""
+        """The normals from which the matrices with the given numbers are made, shape (b, rows, columns)."""
         normals = np.empty(len(numbers) * self.matrix_elements)
         in_a_row = self._one_by_one and not self.center
         elements = (
@@ -226,14 +226,14 @@ class Orthogonal(ByPlace):
         return stack.reshape(-1, *self._sides)
 
     def _elements(self, numbers: range) -> Indices:
-        """The indices of the elements of some matrices, row by row."""
+        """The indices of the elements of the matrices with the given numbers, row by row."""
         center = sum(place * prod(self.shape[axis + 1 :]) for axis, place in self.center)
         firsts = _grid(self.shape, self.batch_axes)[numbers.start : numbers.stop] + center
         return (firsts[:, np.newaxis] + _grid(self.shape, self.row_axes + self._column_axes)).reshape(-1)
 
 
 def _orthogonal(matrices: NDArray[Any]) -> NDArray[np.float64]:
-    """Of each matrix the factor with orthonormal columns, or rows where it has fewer rows."""
+    """The factor of each matrix with orthonormal columns, or orthonormal rows if it has fewer rows than columns."""
     rows, columns = matrices.shape[1:]
     if rows >= columns:
         return orthogonal_factor(matrices)
@@ -241,8 +241,8 @@ def _orthogonal(matrices: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _by_number(numbers: NDArray[np.integer[Any]]) -> Iterator[tuple[int, Indices | slice]]:
-    """Where each number stands."""
-    ascending = bool((numbers[1:] >= numbers[:-1]).all())  # as in every part of a tensor in canonical order
+    """Each different number, and the positions at which it occurs."""
+    ascending = bool((numbers[1:] >= numbers[:-1]).all())  # true for every part of a tensor in canonical order
     order = slice(None) if ascending else np.argsort(numbers, kind="stable")
     ends = np.flatnonzero(np.diff(numbers[order])) + 1
     for first, last in pairwise([0, *ends.tolist(), numbers.size]):
@@ -252,7 +252,7 @@ def _by_number(numbers: NDArray[np.integer[Any]]) -> Iterator[tuple[int, Indices
 
 
 def _grid(shape: Shape, axes: Shape) -> Indices:
-    """The indices of all places on some axes, at place 0 of the others, in canonical order."""
+    """The indices of all elements that are at 0 on every other axis, in canonical order."""
     grid = np.zeros(1, np.int64)
     for axis in axes:
         grid = (grid[:, np.newaxis] + np.arange(shape[axis]) * prod(shape[axis + 1 :])).reshape(-1)

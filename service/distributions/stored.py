@@ -1,7 +1,7 @@
-"""Distributions as they are stored: what rounding to a dtype does to mean, standard deviation and ends.
+"""Distributions as they are stored: how rounding to a dtype changes the mean, the standard deviation and the extremes.
 
-Each value of the dtype has a share of the distribution: what lies between the two points where rounding turns to its
-neighbours. Every step is one IEEE 754 operation in a fixed order, so these numbers are the same on every machine.
+Each value of the dtype has a probability: that of the interval whose numbers are rounded to it. Every step is one
+IEEE 754 operation in a fixed order, so the results are the same on every machine.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from service.stream.words import Elements, Words, WordSource
 Floats = NDArray[np.float64]
 
 FINE: Final = 2.0**-6
-"""A step of a dtype, in standard deviations, up to which rounding is as good as none."""
+"""The largest step of a dtype, in standard deviations, at which rounding changes nothing that matters."""
 NEGLIGIBLE: Final = 2.0**-16
-"""What rounding in fine steps changes at most, in standard deviations; less is not counted."""
+"""The most that rounding in fine steps changes a moment, in standard deviations; smaller changes are ignored."""
 FARTHEST: Final = 16.0
-"""Standard deviations beyond which no step matters: little lies there, and the values are precise enough."""
+"""The distance from the mean, in standard deviations, beyond which rounding is ignored: few values lie there."""
 TYPICAL: Final = 2.0
-"""Standard deviations within which most of a distribution lies."""
+"""The distance from the mean, in standard deviations, within which most values lie."""
 
 
 class Stored(NamedTuple):
     """A distribution after rounding.
 
     Attributes:
-        mean: of the stored values.
-        std: of the stored values.
-        min: the least value that can be stored.
-        max: the greatest value that can be stored.
+        mean: the mean of the stored values.
+        std: the standard deviation of the stored values.
+        min: the smallest value that can be stored.
+        max: the largest value that can be stored.
         nonzero: the share of values that are not zero before rounding.
-        lost: the share of values that are zero by rounding alone.
+        lost: the share of values that only rounding makes zero.
     """
 
     mean: float
@@ -51,7 +51,7 @@ class Stored(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Where a distribution stands: location + scale . z, where z follows a distribution of mean 0."""
+    """The location and scale of a distribution: location + scale . z, where z has mean 0."""
 
     location: float
     scale: float
@@ -59,12 +59,12 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tabulated:
-    """A distribution of mean 0 by its values at growing shares; between two of them its density is even.
+    """A distribution of mean 0 as a table of quantiles, with a uniform density between neighbours.
 
     Attributes:
-        values: shape (n,), not falling; a value that stands twice has the share between.
-        sums: share, mean and mean square of what lies below each value, shape (3, n).
-        density: above each value, up to the next, shape (n,).
+        values: shape (n,), in ascending order; a value that occurs twice is an atom.
+        sums: the integrals of 1, z and z^2 over everything below each value, shape (3, n).
+        density: the density between each value and the next, shape (n,).
     """
 
     values: Floats
@@ -72,7 +72,7 @@ class Tabulated:
     density: Floats
 
     def below(self, ends: Floats) -> Floats:
-        """Share, mean and mean square of what lies below some ends, shape (3, m) for ends of shape (m,)."""
+        """The integrals of 1, z and z^2 over everything below some ends: shape (m,) to (3, m)."""
         z = np.clip(ends, self.values[0], self.values[-1])
         place = np.searchsorted(self.values, z, side="right") - 1
         below = self.sums[:, place] + self.density[place] * _powers(self.values[place], z)
@@ -81,14 +81,14 @@ class Tabulated:
 
 
 class Unrounded(NamedTuple):
-    """A distribution of one word an element, before rounding.
+    """An elementwise distribution before rounding.
 
     Attributes:
-        standard: gives the distribution at mean 0 and some scale.
-        exact: where it stands, in binary64.
-        drawn: where it stands in the working precision.
-        mean: of the distribution.
-        std: of the distribution.
+        standard: returns the distribution with mean 0 and some scale.
+        exact: its location and scale in binary64.
+        drawn: its location and scale in the working precision.
+        mean: its mean.
+        std: its standard deviation.
     """
 
     standard: Callable[[], Tabulated]
@@ -99,7 +99,7 @@ class Unrounded(NamedTuple):
 
 
 def tabulated(values: Floats, cumulative: Floats) -> Tabulated:
-    """A distribution from its values, shape (n,), not falling, at cumulative shares from 0 to 1."""
+    """A distribution from its quantiles, shape (n,), ascending, at cumulative probabilities from 0 to 1."""
     start, end, share = values[:-1], values[1:], np.diff(cumulative)
     width = end - start
     density = np.divide(share, width, out=np.zeros_like(width), where=width > 0)
@@ -122,9 +122,9 @@ EVEN: Final = tabulated(np.array([-1.0, 1.0]), np.array([0.0, 1.0]))
 
 @lru_cache(64)
 def sphere(dimension: int) -> Tabulated:
-    """One coordinate of a point of the unit sphere, as the elements of an orthogonal matrix are.
+    """One coordinate of a random point on the unit sphere; an element of an orthogonal matrix is distributed like it.
 
-    Its density goes as (1 - x^2)^((n - 3) / 2); by x = 2 u / (1 + u^2) that becomes rational.
+    Its density is proportional to (1 - x^2)^((n - 3) / 2); the substitution x = 2 u / (1 + u^2) makes it rational.
     Source: Muirhead 1982, Aspects of Multivariate Statistical Theory, theorem 1.5.7.
     """
     if dimension == 1:
@@ -136,7 +136,7 @@ def sphere(dimension: int) -> Tabulated:
 
 
 def _power(base: Floats, exponent: int) -> Floats:
-    """By squaring; a power function would be libm's."""
+    """The power by repeated squaring, without libm."""
     result = np.ones_like(base)
     while exponent:
         if exponent & 1:
@@ -146,21 +146,21 @@ def _power(base: Floats, exponent: int) -> Floats:
 
 
 def quantile_words() -> tuple[NDArray[np.uint64], Floats]:
-    """Words of 64 bits, growing as signed numbers, and the share of all words below each; close in both tails."""
+    """64-bit words in ascending signed order, dense in both tails, and the share of all words below each."""
     tails = [np.arange(32, 64, dtype=np.uint64) << np.uint64(59 - octave) for octave in range(40, 5, -1)]
     lower = np.concatenate([np.zeros(1, np.uint64), *tails, np.arange(32, 513, dtype=np.uint64) << np.uint64(54)])
     upper = ~lower[-2::-1]
-    sharesbelow = lower / 2.0**64
-    return np.append(lower, upper) ^ np.uint64(1 << 63), np.append(sharesbelow, 1 - sharesbelow[-2::-1])
+    shares_below = lower / 2.0**64
+    return np.append(lower, upper) ^ np.uint64(1 << 63), np.append(shares_below, 1 - shares_below[-2::-1])
 
 
 class EvenWords(WordSource):
-    """A source whose words stand in the middles of equal shares."""
+    """A source whose words are the midpoints of equal shares of all words."""
 
     __slots__ = ()
 
     def words(self, elements: Elements, bits: int) -> Words:
-        """See WordSource; the elements only say how many, a power of two."""
+        """See WordSource; only the number of the elements matters, and it must be a power of two."""
         count = len(elements)
         words = np.arange(1, 2 * count, 2, dtype=np.uint64) << np.uint64(64 - count.bit_length())
         words ^= np.uint64(1 << 63)
@@ -168,40 +168,40 @@ class EvenWords(WordSource):
 
 
 def ends(values: NDArray[Any], dtype: DType) -> tuple[float, float]:
-    """The least and the greatest of some values of the working precision, once they are stored."""
+    """The smallest and the largest of some values of the working precision, once they are stored."""
     stored = [dtype.nearest(value) + 0.0 for value in values.tolist()]
     return min(stored), max(stored)
 
 
 def is_coarse(mean: float, std: float, dtype: DType) -> bool:
-    """Whether the steps of a dtype are so long beside a distribution that rounding changes more than its ends."""
+    """Whether the steps of a dtype are so coarse for a distribution that rounding changes more than its extremes."""
     return dtype.step(abs(mean) + TYPICAL * std) > FINE * std
 
 
 def constant(value: float, *, nonzero: float = 1.0) -> Stored:
-    """One value, whatever it was before rounding."""
+    """A distribution with only one value after rounding."""
     return Stored(value, 0.0, value, value, nonzero, nonzero if value == 0 else 0.0)
 
 
 def power_of_two(numbers: Sequence[float]) -> float:
-    """The one below the largest of some numbers: dividing by it is exact, and no square overflows."""
+    """The largest power of two up to the largest magnitude: dividing by it is exact, and no square overflows."""
     _, exponent = frexp(max(map(abs, numbers)))
     return ldexp(1.0, exponent - 1)
 
 
 def square(number: float) -> float:
-    """The square; a power would be libm's."""
+    """The square, without libm."""
     return number * number
 
 
 def hypotenuse(one: float, other: float) -> float:
-    """The root of the sum of two squares."""
+    """The square root of the sum of two squares."""
     unit = power_of_two([one, other])
     return sqrt(square(one / unit) + square(other / unit)) * unit
 
 
 def sparsely(elements: Stored, share: float) -> Stored:
-    """A distribution that only a share of the elements follow; the others are zero."""
+    """The distribution where only a share of the elements follow the given one, and the others are zero."""
     if share == 1:
         return elements
     mean, std = elements.mean, elements.std
@@ -216,12 +216,12 @@ def sparsely(elements: Stored, share: float) -> Stored:
 
 
 def rounded(distribution: Unrounded, dtype: DType, between: tuple[float, float]) -> Stored:
-    """A distribution of one word an element, as it is stored.
+    """An elementwise distribution as it is stored.
 
     Args:
-        distribution: the distribution.
-        dtype: what it is rounded to.
-        between: the least and the greatest value that can be stored.
+        distribution: the distribution before rounding.
+        dtype: the dtype to which it is rounded.
+        between: the smallest and the largest value that can be stored.
     """
     if between[0] == between[1]:
         return constant(between[0])
@@ -236,14 +236,14 @@ def rounded(distribution: Unrounded, dtype: DType, between: tuple[float, float])
 def rounded_again(
     values: Floats, shares: Floats, before: tuple[float, float], dtype: DType, between: tuple[float, float]
 ) -> Stored:
-    """A distribution of what is stored already, and rounded once more.
+    """A distribution of values that were stored already and are rounded once more.
 
     Args:
-        values: values before that, shape (n,).
-        shares: the share of each, shape (n,).
-        before: mean and standard deviation of the distribution before that.
-        dtype: what it is rounded to.
-        between: the least and the greatest value that can be stored.
+        values: the values before the second rounding, shape (n,).
+        shares: the share of each value, shape (n,).
+        before: the mean and the standard deviation before the second rounding.
+        dtype: the dtype to which the values are rounded.
+        between: the smallest and the largest value that can be stored.
     """
     mean, std = before
     drawn = values.astype(dtype.precision.floating)
@@ -256,14 +256,14 @@ def rounded_again(
 
 
 def _counted(before: tuple[float, float], after: tuple[float, float]) -> tuple[float, float]:
-    """Mean and standard deviation after rounding, or those before it where the change is nothing."""
+    """The mean and the standard deviation after rounding, or those before it where the change is negligible."""
     least = NEGLIGIBLE * before[1]
     mean, std = (old if abs(new - old) <= least else new for old, new in zip(before, after, strict=True))
     return mean, std
 
 
 def _moments(distribution: Unrounded, dtype: DType, between: tuple[float, float]) -> list[float]:
-    """Mean and mean square of z after rounding, and the share that becomes zero, where steps are coarse."""
+    """The mean and the mean square of z after rounding, and the share that becomes zero."""
     standard = distribution.standard()
     before = np.append(standard.sums[1:, -1], 0.0).reshape(3, 1)
     changes = [_changes(standard, distribution.drawn, dtype, bins) for bins in _coarse(distribution, dtype, between)]
@@ -272,7 +272,7 @@ def _moments(distribution: Unrounded, dtype: DType, between: tuple[float, float]
 
 
 class _Bins(NamedTuple):
-    """Neighbouring values of a dtype by their codes; an open end has nothing of the distribution beyond it."""
+    """A range of values of a dtype, by their codes; no value of the distribution lies beyond an open end."""
 
     first: int
     last: int
@@ -281,7 +281,7 @@ class _Bins(NamedTuple):
 
 
 def _coarse(distribution: Unrounded, dtype: DType, between: tuple[float, float]) -> Iterator[_Bins]:
-    """The values whose neighbours are not near, on both sides of zero where that has near ones."""
+    """The ranges of values with coarse steps: one on each side of zero if the steps at zero are fine."""
     least, greatest = (dtype.code(end) for end in between)
     low, high = distribution.mean - FARTHEST * distribution.std, distribution.mean + FARTHEST * distribution.std
     first = least if low <= between[0] else dtype.code(dtype.nearest(low))
@@ -293,7 +293,7 @@ def _coarse(distribution: Unrounded, dtype: DType, between: tuple[float, float])
 
 
 def _changes(distribution: Tabulated, placed: Placed, dtype: DType, bins: _Bins) -> Floats:
-    """Of each value what it changes, shape (3, n)."""
+    """The contribution of each value to the changes by rounding, shape (3, n)."""
     below, above = not bins.open_below, not bins.open_above
     values, turns = _values(bins.first - below, bins.last + above, placed.location, dtype)
     edges = np.concatenate([[-inf] * (not below), turns, [inf] * (not above)])
@@ -308,7 +308,7 @@ def _changes(distribution: Tabulated, placed: Placed, dtype: DType, bins: _Bins)
 
 
 def _values(first: int, last: int, location: float, dtype: DType) -> tuple[Floats, Floats]:
-    """Neighbouring values less a location, and where rounding turns from each to the next."""
+    """Neighbouring values and the points where rounding switches from each to the next, all relative to a location."""
     if dtype.drawn_directly:
         values = _by_code(np.arange(first, last + 1), dtype) - location
         return values, values[:-1] / 2 + values[1:] / 2
@@ -319,7 +319,7 @@ def _values(first: int, last: int, location: float, dtype: DType) -> tuple[Float
 
 @lru_cache
 def _narrow_values(dtype: DType) -> tuple[Floats, Floats]:
-    """All finite values, and the turns: a binary32 value in the middle of two goes to the even one."""
+    """All finite values, and the points between them where rounding switches; a binary32 tie goes to the even value."""
     most = dtype.code(dtype.largest)
     codes = np.arange(-most, most + 1)
     values = _by_code(codes, dtype)

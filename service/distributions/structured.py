@@ -1,4 +1,4 @@
-"""Structured distributions: what an element is depends on where it stands, or on other elements of its column.
+"""Structured distributions: an element depends on its position, or on the other elements of its column.
 
 Sources: Martens 2010, section 5 (sparse); `torch.nn.init` (dirac, and sparse by column).
 """
@@ -25,26 +25,26 @@ from service.stream.precision import Precision
 from service.stream.words import MOST_WORDS, Elements, Indices, Shape, WordSource
 
 Center = tuple[tuple[int, int], ...]
-"""Axes of the kernel, each with its central place."""
+"""The axes of the kernel, each with the index of its centre."""
 
 MOST_AXES: Final = 32
-"""Axes of a view; NumPy takes 64."""
+"""The most axes of a view; NumPy supports 64."""
 MASK_LANE: Final = 2
-"""The lane of the words that choose the zeros of a sparse tensor."""
+"""The lane of the words that select the zeros of a sparse tensor."""
 COLUMNS_AT_ONCE: Final = 1 << 16
 LIMIT_BYTES: Final = 8
-"""Of what is kept of a column of a sparse tensor."""
+"""The bytes that are cached per column of a sparse tensor."""
 WORD_NANOSECONDS: Final = 8
-"""How long an element of a sparse tensor takes."""
+"""The time per element of a sparse tensor."""
 
 
 def central(shape: Shape, axes: Sequence[int], *, upper: bool) -> Center:
-    """The centre tap of a kernel: k // 2 on each axis, or (k - 1) // 2 where the lower of two middles is wanted."""
+    """The centre tap of a kernel: k // 2 on each axis, or (k - 1) // 2 for the lower of two middle positions."""
     return tuple((axis, (shape[axis] - (not upper)) // 2) for axis in axes)
 
 
 class ByPlace(Distribution):
-    """A distribution whose values are found by the places of elements."""
+    """A distribution whose values depend on the positions of the elements."""
 
     __slots__ = ()
 
@@ -61,13 +61,13 @@ class ByPlace(Distribution):
 
 @dataclass(frozen=True, slots=True)
 class Identity(ByPlace):
-    """A value where input and output are the same, at the centre of the kernel; 0 elsewhere.
+    """A value where input and output coincide, at the centre of the kernel; 0 elsewhere.
 
     Attributes:
-        value: what stands there.
+        value: the value on the diagonal.
         shape: a view of the tensor.
-        diagonal: the two axes that must agree.
-        center: where on the axes of the kernel.
+        diagonal: the two axes on which the index of a diagonal element is the same.
+        center: the position of the diagonal on the axes of the kernel.
     """
 
     tag = "identity"
@@ -100,7 +100,7 @@ class Identity(ByPlace):
 
     @property
     def _share(self) -> float:
-        """How many of the elements are on the diagonal."""
+        """The share of the elements that are on the diagonal."""
         one, other = (self.shape[axis] for axis in self.diagonal)
         kernel = prod(self.shape[axis] for axis, _ in self.center)
         return min(one, other) / (one * other * kernel)
@@ -121,13 +121,13 @@ class Identity(ByPlace):
 class Sparse(Distribution):
     """Normal, with the same number of zeros in every column.
 
-    The zeros of a column are its rows with the smallest pair (word of lane 2, row).
+    The zeros of a column are in the rows with the smallest pairs (word of lane 2, row).
 
     Attributes:
-        std_before: standard deviation of what is not zero.
-        zeros: how many zeros a column has.
+        std_before: the standard deviation of the elements that are not zero.
+        zeros: the number of zeros in a column.
         shape: a view of the tensor.
-        row_axis: the axis along which a column lies.
+        row_axis: the axis of the row index, along which a column extends.
     """
 
     tag = "sparse"
@@ -165,7 +165,7 @@ class Sparse(Distribution):
 
     @property
     def matrix_elements(self) -> int:
-        """See Distribution. The parts of a fused tensor stand before the two axes of a matrix."""
+        """See Distribution. The last two axes are those of a matrix; an axis before them counts the fused parts."""
         return prod(self.shape[-2:]) if self.zeros else 0
 
     @property
@@ -212,7 +212,7 @@ class Sparse(Distribution):
         return (source.lane(MASK_LANE, indices).astype(np.uint64) << np.uint64(32)) | rows
 
     def _limits(self, source: WordSource) -> NDArray[np.uint64]:
-        """Of every column the largest key that is a zero's."""
+        """The largest key of a zero in each column."""
         rows, inner = self.shape[self.row_axis], prod(self.shape[self.row_axis + 1 :])
         limits = np.empty(self.materialized_elements // rows, np.uint64)
         at_once = max(1, COLUMNS_AT_ONCE // rows)
@@ -229,17 +229,17 @@ class Sparse(Distribution):
 
 
 def indices_of(elements: Elements) -> Indices:
-    """Elements by their indices, shape (n,)."""
+    """The indices of elements, shape (n,)."""
     return np.arange(elements.start, elements.stop) if isinstance(elements, range) else elements
 
 
 def places_on(indices: Indices, shape: Shape, axis: int) -> Indices:
-    """Where elements stand on an axis."""
+    """The indices of elements on one axis, shape (n,)."""
     return indices // prod(shape[axis + 1 :]) % shape[axis]
 
 
 def at_center(indices: Indices, shape: Shape, center: Center) -> NDArray[np.bool_]:
-    """Whether elements stand at the centre of the kernel, shape (n,)."""
+    """Whether elements are at the centre of the kernel, shape (n,)."""
     there = np.ones(indices.size, np.bool_)
     for axis, place in center:
         there &= places_on(indices, shape, axis) == place
@@ -247,7 +247,7 @@ def at_center(indices: Indices, shape: Shape, center: Center) -> NDArray[np.bool
 
 
 def is_view(shape: Shape, axes: Shape, center: Center = ()) -> bool:
-    """Whether a shape has these axes, and the places of a centre on others."""
+    """Whether a shape has these axes, and a centre on others."""
     used = [*axes, *(axis for axis, _ in center)]
     return (
         len(shape) <= MOST_AXES

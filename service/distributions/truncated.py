@@ -1,4 +1,4 @@
-"""The normal that is cut at any two ends, one of them infinite or both."""
+"""The normal truncated to any interval; either end, or both, may be infinite."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from service.stream.precision import Precision
 
 @dataclass(frozen=True, slots=True)
 class CutNormal(Elementwise):
-    """Normal cut at location + low . std_before and location + high . std_before.
+    """A normal truncated at location + low . std_before and location + high . std_before.
 
     Attributes:
-        location: mean before the cut; `mean` is that after it.
-        std_before: standard deviation before the cut; `std` is that after it.
-        low: lower end, in units of `std_before`; may be -inf.
-        high: upper end, in units of `std_before`; may be inf.
+        location: the mean before truncation; `mean` is the one after it.
+        std_before: the standard deviation before truncation; `std` is the one after it.
+        low: the lower end, in units of `std_before`; may be -inf.
+        high: the upper end, in units of `std_before`; may be inf.
 
     Raises:
-        ValueError: `low` is not below `high`, or next to nothing of the normal lies between them.
+        ValueError: `low` is not below `high`, or the probability between them is less than 2^-950.
     """
 
     tag = "cut_normal"
@@ -63,12 +63,12 @@ class CutNormal(Elementwise):
 
     @property
     def arguments(self) -> Scalars:
-        """See Elementwise; the ends and the probabilities about them are those of `service.stream.truncation.Cut`."""
+        """See Elementwise; the scalars after the first two are the fields of `service.stream.truncation.Cut`."""
         ends = self.low, self.high
         return self.location, self.std_before, *ends, *tail_probabilities(*ends)
 
     def is_sound(self) -> bool:
-        """See Distribution; the ends are looked at when it is made."""
+        """See Distribution; the ends are checked on construction."""
         return self.std_before > 0
 
     def support(self, dtype: DType) -> tuple[float, float]:
@@ -88,7 +88,7 @@ class CutNormal(Elementwise):
 
 
 def _farthest(low: float, high: float, p: Precision) -> tuple[float, float]:
-    """The ends; in the place of an infinite one the value of its extreme word, in units of `std_before`."""
+    """The ends in units of `std_before`; the value of the extreme word replaces an infinite end."""
     least, greatest = _extreme_sigmas(low, high, p).tolist()
     return low if isfinite(low) else least, high if isfinite(high) else greatest
 

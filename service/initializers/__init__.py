@@ -1,1 +1,1 @@
-"""Initialization schemes: scalar mathematics from fans to a distribution, and the distributions that draw."""
+"""Initialization schemes: the scalar mathematics that leads from fans and gains to a distribution."""

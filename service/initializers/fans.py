@@ -1,8 +1,8 @@
 """Fans: how many inputs feed one output of a layer, and how many outputs one input feeds.
 
-A weight's axes say what they connect, and the fans follow: by exact connectivity, or by the rules of PyTorch
-(`torch.nn.init._calculate_fan_in_and_fan_out`) and Keras (`keras.initializers.compute_fans`), which differ from it
-for groups, transposed convolutions, fused gates and embeddings.
+Fans follow from what the axes of a weight connect. They are counted by exact connectivity, or by the rules of PyTorch
+(`torch.nn.init._calculate_fan_in_and_fan_out`) or Keras (`keras.initializers.compute_fans`), which differ from it for
+groups, transposed convolutions, fused gates and embeddings.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Layout = Literal["out_in", "in_out"]
 
 
 class Fans(NamedTuple):
-    """Connections into an output and out of an input, exact integers."""
+    """The numbers of connections into an output and out of an input, as exact integers."""
 
     fan_in: int
     fan_out: int
 
 
 class Connectivity(NamedTuple):
-    """What the axes of a weight connect; axes that are named nowhere are the kernel's.
+    """What the axes of a weight connect; the axes that are not listed belong to the kernel.
 
     Attributes:
-        shape: the weight's shape, or a finer view of the same elements in the same order: groups and gates have
-            an axis of their own.
-        in_axes: axes along which an output's inputs lie.
-        out_axes: axes along which an input's outputs lie.
-        batch_axes: axes of independent maps.
-        rows: the axes that make the rows of the weight as a matrix, all others but the batch being its columns;
-            where None, those of the outputs.
+        shape: the weight's shape, or a finer view of the same elements in the same order, in which groups and gates
+            have an axis of their own.
+        in_axes: the axes along which the inputs of an output lie.
+        out_axes: the axes along which the outputs of an input lie.
+        batch_axes: the axes of independent maps.
+        rows: the axes that form the rows of the weight as a matrix; all others, except those of the batch, form its
+            columns. None stands for the axes of the outputs.
     """
 
     shape: Shape
@@ -50,24 +50,24 @@ class Connectivity(NamedTuple):
 
     @property
     def fans(self) -> Fans:
-        """Inputs and outputs, each times the receptive field."""
+        """The numbers of inputs and of outputs, each times the receptive field."""
         fan_in, fan_out = self.size(self.in_axes), self.size(self.out_axes)
         receptive_field = self.size(self.kernel_axes)
         return Fans(fan_in * receptive_field, fan_out * receptive_field)
 
     @property
     def row_axes(self) -> Shape:
-        """The axes that make the rows of the matrix."""
+        """The axes that form the rows of the matrix."""
         return self.out_axes if self.rows is None else self.rows
 
     @property
     def column_axes(self) -> Shape:
-        """The axes that make the columns of the matrix."""
+        """The axes that form the columns of the matrix."""
         elsewhere = {*self.row_axes, *self.batch_axes}
         return tuple(axis for axis in range(len(self.shape)) if axis not in elsewhere)
 
     def size(self, axes: Sequence[int]) -> int:
-        """Places along some axes together."""
+        """The product of the sizes of some axes."""
         return prod(map(self.shape.__getitem__, axes))
 
 
@@ -77,7 +77,7 @@ def linear(in_features: int, out_features: int) -> Connectivity:
 
 
 def fused(parts: int, in_features: int, out_features: int) -> Connectivity:
-    """(parts . out, in): gates or projections one after the other, each a linear map by itself."""
+    """(parts . out, in): consecutive gates or projections, each a separate linear map."""
     return Connectivity((parts, out_features, in_features), in_axes=(2,), out_axes=(1,), batch_axes=(0,))
 
 
@@ -93,7 +93,7 @@ def convolution(in_channels: int, out_channels: int, kernel_size: Sequence[int],
 
 
 def transposed(in_channels: int, out_channels: int, kernel_size: Sequence[int], groups: int) -> Connectivity:
-    """(in, out / groups, *kernel): the fans are those of the map, not swapped; its matrix has a row an input."""
+    """(in, out / groups, *kernel): the fans are those of the map, not swapped; its matrix has a row for each input."""
     shape = (groups, in_channels // groups, out_channels // groups, *kernel_size)
     return Connectivity(shape, in_axes=(1,), out_axes=(2,), batch_axes=(0,), rows=(1,))
 
@@ -104,7 +104,7 @@ def embedding(num_embeddings: int, embedding_dim: int) -> Connectivity:
 
 
 def bare(shape: Shape, layout: Layout) -> Connectivity | None:
-    """A bare tensor, (out, in, *kernel) or (*kernel, in, out); None below rank 2 or without elements."""
+    """A bare tensor, (out, in, *kernel) or (*kernel, in, out); None if it is below rank 2 or has no elements."""
     if len(shape) < 2 or 0 in shape:
         return None
     if layout == "out_in":
@@ -113,12 +113,12 @@ def bare(shape: Shape, layout: Layout) -> Connectivity | None:
 
 
 def by_torch(shape: Shape) -> Connectivity | None:
-    """PyTorch's rule for a tensor of its layout, whatever its layer: axis 1 in, axis 0 out; None below rank 2."""
+    """PyTorch's rule for a tensor in its layout, whatever the layer: axis 1 in, axis 0 out; None as in `bare`."""
     return bare(shape, "out_in")
 
 
 def by_keras(shape: Shape) -> Connectivity | None:
-    """Keras' rule for a tensor of its layout: the last axis but one in, the last out; (n,) is (n, n), () is (1, 1)."""
+    """Keras' rule for a tensor in its layout: the last axis but one in, the last out; (n,) is (n, n), () is (1, 1)."""
     if len(shape) >= 2 or 0 in shape:
         return bare(shape, "in_out")
     every = tuple(range(len(shape)))
@@ -126,7 +126,7 @@ def by_keras(shape: Shape) -> Connectivity | None:
 
 
 def grouped(connectivity: Connectivity, groups: int) -> Connectivity:
-    """The same weight with its outputs in groups, each a map of all inputs by itself.
+    """The same weight with its outputs in groups, each a separate map of all inputs.
 
     Raises:
         ValueError: the groups do not divide the outputs.

@@ -1,15 +1,15 @@
-"""Gains: the factor on the standard deviation that makes up for what a nonlinearity does to the variance.
+"""Gains: the factor on the standard deviation that compensates for what a nonlinearity does to the variance.
 
 They come from two definitions, and every entry names its own:
 
-- `TORCH`: what PyTorch's `torch.nn.init.calculate_gain` answers. Three of its values are conventions: tanh 5/3,
+- `TORCH`: what PyTorch's `torch.nn.init.calculate_gain` returns. Three of its values are conventions: tanh 5/3,
   sigmoid 1 and selu 3/4, where the second definition would give 1.592537, 1.846229 and 1.
-- `FORWARD`: 1 / sqrt(E[f(z)^2]) for a standard normal z, where PyTorch's table has nothing. This is the forward
+- `FORWARD`: 1 / sqrt(E[f(z)^2]) for a standard normal z, where PyTorch's table has no entry. This is the forward
   condition of He et al. 2015 (eq. 10, where relu gives sqrt(2)) for any f: fan_in * Var[w] * E[f(z)^2] = 1. Unless f
-  is homogeneous, it holds for inputs of variance 1 only.
+  is homogeneous, it holds only for inputs of variance 1.
 
-The gamma of normalizer-free networks (Brock et al. 2021) is another number: 1 / std[f(z)], without the mean of f, as
-their weights are centred; 1.7009 for gelu.
+The gamma of normalizer-free networks (Brock et al. 2021) is a different number: 1 / std[f(z)], which leaves out the
+mean of f, as their weights are centred; it is 1.7009 for gelu.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FORWARD: Final = "1 / sqrt(E[f(z)^2]), z ~ N(0, 1)"
 
 
 class Entry(NamedTuple):
-    """The gain of a nonlinearity f, f itself in PyTorch's form, how the gain is written, and what defines it."""
+    """The gain of a nonlinearity f, f itself in PyTorch's form, the formula of the gain, and its definition."""
 
     gain: float
     function: str
@@ -78,7 +78,7 @@ def _leaky_relu(negative_slope: float) -> float:
     return sqrt(2.0 / (1.0 + negative_slope * negative_slope))
 
 
-# Literals, for an integral would not end in the same bits everywhere: computed in 60 digits, each in two ways, and
+# Literals, because an integral would not give the same bits everywhere. Each was computed to 60 digits in two ways, and
 # rounded once.
 GAINS: Final[dict[Nonlinearity, Entry]] = {
     "linear": _torch(1.0),
@@ -123,6 +123,6 @@ def gain_of(nonlinearity: Nonlinearity, negative_slope: float = DEFAULT_NEGATIVE
 
     Args:
         nonlinearity: its name.
-        negative_slope: the slope of leaky_relu below 0; ignored for every other.
+        negative_slope: the slope of leaky_relu below 0; ignored for every other nonlinearity.
     """
     return _leaky_relu(negative_slope) if nonlinearity == "leaky_relu" else GAINS[nonlinearity].gain

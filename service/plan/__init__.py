@@ -1,4 +1,4 @@
-"""Specification to plan: what would be drawn, tensor by tensor, before anything is."""
+"""From a specification to a plan: what will be drawn, tensor by tensor, before anything is drawn."""
 
 from service.plan.parameter import Parameter
 from service.plan.planner import Outline, make_outline, make_plan

@@ -12,10 +12,10 @@ MOST_TOLD: Final = 10**100
 
 
 class Findings:
-    """What is wrong with a specification, as far as it is known.
+    """The faults of a specification that have been found so far.
 
     Args:
-        limits: how large it may be.
+        limits: how large the specification may be.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -27,7 +27,7 @@ class Findings:
         return len(self._faults) + len(self._excesses)
 
     def add(self, fault: Fault) -> None:
-        """Keep a fault, and go on unless there are so many that nobody reads them."""
+        """Record a fault, and give up once there are MOST_COUNTED."""
         if isinstance(fault, LimitFault):
             self._excesses.append(fault)
         else:
@@ -39,11 +39,11 @@ class Findings:
         """Refuse the specification if anything is wrong with it.
 
         Args:
-            total: how many faults there are, if more than were kept; None where nobody went on to count them.
+            total: how many faults there are, if more than were recorded; None if the count was given up.
 
         Raises:
-            InvalidSpec: it means nothing.
-            LimitExceeded: it is too large.
+            InvalidSpec: the specification contradicts itself.
+            LimitExceeded: the specification is too large.
         """
         if self._faults:
             raise InvalidSpec(list(dict.fromkeys(self._faults)), total)
@@ -51,13 +51,13 @@ class Findings:
             raise LimitExceeded(list(dict.fromkeys(self._excesses)), total)
 
     def limit(self, pointer: str, name: str, requested: int, unit: str) -> bool:
-        """Whether something is within a limit; a fault is kept where it is not.
+        """Whether a quantity is within a limit; if not, record a fault.
 
         Args:
-            pointer: where it is asked for.
-            name: of the limit.
+            pointer: the place in the specification that asks for it.
+            name: the name of the limit.
             requested: how much is asked for.
-            unit: of what.
+            unit: the unit in which it is counted.
         """
         limit = int(getattr(self._limits, name))
         if requested > limit:

@@ -1,4 +1,4 @@
-"""Names of tensors: unique, printable, and not the format's own. They alone need repeats expanded."""
+"""Names of tensors: unique, without control characters, and not reserved. Only this check needs repeats expanded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from service.plan.findings import Findings
 from service.plan.tensors import TensorPlan
 
 RESERVED: Final = "__metadata__"
-"""The member of a header that is no tensor."""
+"""The member of a safetensors header that is not a tensor."""
 
 
 class Made(NamedTuple):
-    """A tensor, the pointer to its layer, and the further canonical tensors that are in it."""
+    """A tensor, the pointer to its layer, and the other canonical tensors that it contains."""
 
     tensor: TensorPlan
     pointer: str
@@ -23,16 +23,16 @@ class Made(NamedTuple):
 
     @property
     def canonical_names(self) -> tuple[str, ...]:
-        """The canonical tensors that are in it; of those that share one, the first alone has it."""
+        """The canonical tensors that it contains; where several tensors share one, it counts only for the first."""
         rearrangement = self.tensor.parameter.rearrangement
         return () if rearrangement and rearrangement.part else (self.tensor.canonical_name, *self.others)
 
 
 def check_names(made: Sequence[Made], findings: Findings) -> None:
-    """Refuse names that collide, in the canonical naming too, and those that are none.
+    """Refuse names that are invalid, or that collide in the file or in the canonical naming.
 
     Raises:
-        InvalidSpec: there are such.
+        InvalidSpec: there are such names.
     """
     names = [each.tensor.name for each in made]
     canonical = [name for each in made for name in each.canonical_names]
@@ -46,7 +46,7 @@ def check_names(made: Sequence[Made], findings: Findings) -> None:
 
 
 def check_characters(name: str, pointer: str, findings: Findings) -> None:
-    """Control characters are refused."""
+    """Refuse control characters."""
     if not name.isprintable() and any(category(character) == "Cc" for character in name):
         findings.add(Fault(pointer, f"names must be free of control characters; got {_short(name)}"))
 
@@ -70,7 +70,7 @@ def _check_name(tensor: TensorPlan, pointer: str, findings: Findings) -> None:
 
 
 def _all_usable(names: Sequence[str]) -> bool:
-    """Whether no name needs a closer look: all are different, printable, and neither empty nor reserved."""
+    """Whether no name needs a closer look: all are different and printable, and none is empty or reserved."""
     different = set(names)
     return (
         len(different) == len(names)

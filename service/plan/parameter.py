@@ -1,4 +1,4 @@
-"""Parameters: as a layer defines them, and as they are planned."""
+"""Parameters, as a layer defines them and as they are planned."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Rule = FanRule | Literal["axes"]
 Assumption = Literal["convolution", "one-hot inputs"]
 RULES: Final[tuple[FanRule, ...]] = get_args(FanRule)
 NUMBER: Final = "#"
-"""What stands for the number of a layer in the names of a stack of layers."""
+"""The placeholder for the number of a layer in the names of a stack of layers."""
 Default = AnyInitializer | Callable[[], Distribution]
-"""What a framework draws by itself: an initializer under its own fans, or a distribution."""
+"""A framework's own default: an initializer, with the fans that the framework counts, or a distribution."""
 
 XAVIER: Final = wire.XavierUniform(type="xavier_uniform")
 ZEROS: Final = wire.Zeros(type="zeros")
@@ -31,13 +31,13 @@ ONES: Final = wire.Ones(type="ones")
 
 
 class Connections(NamedTuple):
-    """What the axes of a parameter connect, in truth and as frameworks count it.
+    """What the axes of a parameter connect, exactly and as the frameworks count.
 
     Attributes:
-        exact: None for a bias or a norm.
-        torch: as PyTorch counts, where that is not by its rule for the canonical shape.
-        keras: as Keras counts, where that is not as PyTorch does.
-        assumed: what `exact` takes for granted; None where the layer says it.
+        exact: the true connectivity; None for a bias or a norm.
+        torch: the connectivity by PyTorch, if it differs from PyTorch's rule for the canonical shape.
+        keras: the connectivity by Keras, if it differs from PyTorch's.
+        assumed: the assumption behind `exact`; None if the layer states its connections.
     """
 
     exact: Connectivity | None = None
@@ -46,7 +46,7 @@ class Connections(NamedTuple):
     assumed: Assumption | None = None
 
     def by(self, rule: Rule, shape: Shape) -> Connectivity | None:
-        """What the axes of a parameter of a shape connect by a rule; None where it sees no connection."""
+        """What the axes of a parameter connect by a rule, given its shape; None if they connect nothing."""
         match rule:
             case "torch":
                 return self.torch or fans.by_torch(shape)
@@ -57,7 +57,7 @@ class Connections(NamedTuple):
 
 
 class Defaults(NamedTuple):
-    """What the frameworks draw where nobody says anything; None where they have no such layer."""
+    """What the frameworks draw if no initializer is given; None where a framework has no such layer."""
 
     torch: Default | None = ZEROS
     keras: Default | None = ZEROS
@@ -67,19 +67,19 @@ class LayerParameter(NamedTuple):
     """A parameter as its layer defines it.
 
     Attributes:
-        name: canonical name, empty for a bare tensor.
-        output_name: its name in the framework's naming.
-        shape: canonical shape.
-        initializer: what it is drawn by.
-        rule: how its fans are counted.
+        name: the canonical name, empty for a bare tensor.
+        output_name: the name in the framework's naming.
+        shape: the canonical shape.
+        initializer: the initializer that draws it.
+        rule: the rule by which its fans are counted.
         connections: what its axes connect.
-        defaults: what the frameworks draw.
-        rearrangement: how the framework's tensor lies in the canonical one; None where it is the same.
+        defaults: what the frameworks draw by default.
+        rearrangement: how the framework's tensor maps to the canonical one; None where they are the same.
         field: the member of the layer that names the initializer.
-        parts: parameters whose distributions together make the distribution of this one.
-        combine: how they make it, from their distributions and the tuple of their names.
-        numbers: the numbers of the layers of a stack that have such a parameter, for which NUMBER stands in its names;
-            None for a parameter that a layer has once.
+        parts: the parameters whose distributions are combined into the distribution of this one.
+        combine: combines their distributions, given these and the tuple of their names.
+        numbers: the numbers of the layers of a stack that have this parameter, in whose names NUMBER stands for them;
+            None for a parameter that occurs once.
     """
 
     name: str
@@ -97,11 +97,11 @@ class LayerParameter(NamedTuple):
 
     @property
     def others(self) -> tuple[str, ...]:
-        """Canonical names of the further parameters that are in this one."""
+        """The canonical names of the other parameters that this one contains."""
         return tuple(part.name for part in self.parts if part.name != self.name)
 
     def numbered(self, number: int) -> LayerParameter:
-        """The parameter of one layer of a stack."""
+        """The parameter in one layer of a stack."""
         return self._replace(
             name=self.name.replace(NUMBER, str(number)),
             output_name=self.output_name.replace(NUMBER, str(number)),
@@ -110,25 +110,25 @@ class LayerParameter(NamedTuple):
         )
 
     def fans(self, rule: Rule) -> Fans | None:
-        """The fans by a rule; None where it sees no connection."""
+        """The fans by a rule; None if the axes connect nothing."""
         connected = self.connectivity(rule)
         return connected.fans if connected else None
 
     def connectivity(self, rule: Rule) -> Connectivity | None:
-        """What the axes connect by a rule; None where it sees no connection."""
+        """What the axes connect by a rule; None if they connect nothing."""
         return self.parts[0].connectivity(rule) if self.parts else self.connections.by(rule, self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameter:
-    """A planned parameter, whatever it is called: repeats, and layers that are equal but for their names, share it.
+    """A planned parameter, without its name in the file: repeats, and layers that differ only in their names, share it.
 
     Attributes:
-        defined: what its layer makes of it.
-        dtype: storage format.
-        fans: connections in and out, None where the parameter has none.
-        rule: how the fans were counted, None where there are none.
-        distribution: what its values follow.
+        defined: its definition by the layer.
+        dtype: the storage format.
+        fans: the numbers of connections in and out; None if the parameter has none.
+        rule: the rule by which the fans were counted; None if there are none.
+        distribution: the distribution of its values.
     """
 
     defined: LayerParameter
@@ -139,42 +139,42 @@ class Parameter:
 
     @property
     def canonical_shape(self) -> Shape:
-        """Shape in the canonical order of axes, which is the order of words."""
+        """The shape in the canonical order of axes, which is also the order of the random words."""
         return self.defined.shape
 
     @property
     def rearrangement(self) -> Rearrangement | None:
-        """How the file's tensor lies in the canonical one, or None where they are the same."""
+        """How the tensor in the file maps to the canonical one; None if they are the same."""
         return self.defined.rearrangement
 
     @property
     def initializer(self) -> AnyInitializer:
-        """As asked for."""
+        """The initializer that was asked for."""
         return self.defined.initializer
 
     @property
     def shape(self) -> Shape:
-        """Shape in the file."""
+        """The shape in the file."""
         return self.canonical_shape if self.rearrangement is None else self.rearrangement.output_shape
 
     @property
     def elements(self) -> int:
-        """Number of values."""
+        """The number of values."""
         return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in the file."""
+        """The number of bytes in the file."""
         return self.elements * self.dtype.itemsize
 
     @property
     def materialized_elements(self) -> int:
-        """Elements that are drawn together with others, where one tensor of several is taken its share of them."""
+        """The number of elements of matrices that must be drawn as a whole, divided among tensors that share them."""
         parts = self.rearrangement.view[0] if self.rearrangement and self.rearrangement.part is not None else 1
         return -(-self.distribution.materialized_elements // parts)
 
     @property
     def materialized_bytes(self) -> int:
-        """Bytes of matrices that are held while any one element is drawn."""
+        """The bytes of matrices that must be in memory while a single element is drawn."""
         some = self.rearrangement.taken if self.rearrangement else range(min(1, self.elements))
         return self.distribution.materialized_bytes(some, self.dtype)

@@ -1,8 +1,8 @@
-"""Planning in two steps: an outline, in which every layer is understood once and its cost counted; then its expansion.
+"""Planning in two steps: an outline, in which every layer is resolved once and its cost counted; then its expansion.
 
-Every fault of a stage is collected before the next stage starts: what the layers mean, then the limits, then the names,
-which alone need repeats expanded. Cost is counted in plain integers, so nothing is allocated or expanded for a
-specification that is too large. Layers that are equal but for their names are understood once.
+All faults of a stage are collected before the next stage begins. The stages are the meaning of the layers, the limits,
+and the names; only the names need repeats expanded. Costs are plain integers, so nothing is expanded or allocated for a
+specification that is too large. Layers that differ only in their names are resolved once.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ def make_plan(spec: ModelSpec, limits: Limits | None = None) -> Plan:
 
     Args:
         spec: a specification of valid form.
-        limits: how large it may be; the defaults where None.
+        limits: how large it may be; None for the defaults.
 
     Raises:
-        InvalidSpec: it means nothing: a scheme without fans, groups that do not divide, names that collide.
-        LimitExceeded: it is larger than the limits.
+        InvalidSpec: it contradicts itself: a scheme lacks fans, groups do not divide channels, or names collide.
+        LimitExceeded: it exceeds the limits.
     """
     return make_outline(spec, limits).expanded()
 
 
 def make_outline(spec: ModelSpec, limits: Limits | None = None) -> Outline:
-    """Understand every layer of a specification once, however often it is repeated.
+    """Resolve every layer of a specification once, however often it is repeated.
 
     Args:
         spec: a specification of valid form.
-        limits: how large it may be; the defaults where None.
+        limits: how large it may be; None for the defaults.
 
     Raises:
-        InvalidSpec: a layer means nothing.
-        LimitExceeded: it is larger than the limits.
+        InvalidSpec: a layer contradicts itself.
+        LimitExceeded: it exceeds the limits.
     """
     planner = _Planner(spec, limits or Limits())
     return Outline(planner, planner.outline())
 
 
 class Outline:
-    """A specification whose layers are understood and whose cost is known; nothing is expanded yet.
+    """A specification whose layers are resolved and whose cost is known; nothing is expanded yet.
 
     Attributes:
         canonical: the canonical form of the specification.
-        tensors: how many tensors the plan will have.
+        tensors: the number of tensors that the plan will have.
     """
 
     def __init__(self, planner: _Planner, branches: Sequence[Branch]) -> None:
@@ -78,7 +78,7 @@ class Outline:
 
     @property
     def name_bytes(self) -> int:
-        """Bytes of all names in the file, at the least."""
+        """The least number of bytes of all names in the file."""
         return total(self._branches).name_bytes
 
     def parameters(self) -> Iterator[tuple[Parameter, int]]:
@@ -89,7 +89,7 @@ class Outline:
         """The plan, with all its tensors.
 
         Raises:
-            InvalidSpec: names collide, or are none.
+            InvalidSpec: names collide or are invalid.
         """
         made = list(self._planner.expand(self._branches, ""))
         check_names(made, self._planner.findings)
@@ -106,7 +106,7 @@ class _Planner:
         self._different = 0
 
     def outline(self) -> tuple[Branch, ...]:
-        """Every layer understood once, its cost counted with repeats multiplied, and refused where it is too much."""
+        """Resolve every layer once, multiply the cost of repeats, and refuse a specification that is too large."""
         check_characters(self.spec.prefix, "/prefix", self.findings)
         branches = self._branches(self.spec.layers, "/layers", Prefix())
         cost = total(branches)
@@ -158,12 +158,12 @@ class _Planner:
         longest = more + max(map(bytes_of, names), default=0)
         self.findings.limit(pointer + "/name", "name_bytes", longest, "bytes in a name")
         across = max((part.parameter.materialized_bytes for parts in known for part in parts.parts), default=0)
-        self.findings.limit(pointer, "whole_bytes", across, "bytes of matrices that lie across each other in a tensor")
+        self.findings.limit(pointer, "whole_bytes", across, "bytes of interleaved matrices in a tensor")
         cost = reduce(Cost.plus, (parts.cost(prefix.longest, more - prefix.slack) for parts in known), Cost())
         return Branch(layer.name, pointer, None, (), known, cost)
 
     def _resolve(self, layer: Leaf, pointer: str) -> tuple[Parts, ...]:
-        """The parts of a layer, which are those of any other that is equal but for its name."""
+        """The parts of a layer, which it shares with every layer that differs only in its name."""
         content = _content(layer)
         known = self._known.get(content)
         if known is None:
@@ -175,7 +175,7 @@ class _Planner:
         return known
 
     def _count(self, known: Sequence[Parts]) -> None:
-        """Stop where more is to be understood than may be."""
+        """Give up if there are more different tensors than the limit allows."""
         self._different += sum(len(parts.parts) for parts in known)
         if not self.findings.limit("/layers", "different_tensors", self._different, "different tensors"):
             self.findings.give_up(None)
@@ -193,7 +193,7 @@ class _Planner:
         return Part(defined.name, defined.output_name, parameter, defined.others)
 
     def _parameter(self, defined: LayerParameter, dtype: DType, pointer: str) -> Parameter:
-        if not self._fits(defined, dtype, pointer):  # what is refused need not be counted
+        if not self._fits(defined, dtype, pointer):  # a refused parameter costs nothing
             return Parameter(defined._replace(shape=(), rearrangement=None), dtype, *NOTHING)
         return Parameter(defined, dtype, *self._resolved(defined, dtype, pointer))
 
@@ -202,7 +202,7 @@ class _Planner:
         fits = self.findings.limit(pointer, "rank", rank, "dimensions") and self.findings.limit(
             pointer, "dimension", max(defined.shape, default=0), "in one dimension"
         )
-        if fits and 0 in defined.shape:  # readers multiply what is there, even without elements
+        if fits and 0 in defined.shape:  # readers may multiply the other dimensions before they see the zero
             return self.findings.limit(
                 pointer, "file_bytes", dtype.itemsize * prod(filter(None, defined.shape)), "bytes"
             )
@@ -233,5 +233,5 @@ class _Planner:
 
 
 def _content(layer: Leaf) -> Hashable:
-    """All that a layer says but its name."""
+    """Everything that a layer states except its name."""
     return type(layer), *(value for field, value in vars(layer).items() if field != "name")

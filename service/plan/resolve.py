@@ -1,4 +1,4 @@
-"""Initializers to distributions: the one `match` over all initializers."""
+"""From initializers to distributions: the one `match` over all initializers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from service.stream.words import Shape
 
 ANY_RANK: Final = 1 << 20
 CONVOLUTIONS: Final = range(3, 6)
-"""Ranks of the weights of convolutions."""
+"""The ranks of convolution weights."""
 
 
 class Resolved(NamedTuple):
-    """How the fans of a parameter were counted, None where it has none; and its distribution."""
+    """The fans of a parameter and the rule by which they were counted, or None; and its distribution."""
 
     fans: Fans | None
     rule: Rule | None
@@ -34,7 +34,7 @@ class Resolved(NamedTuple):
 
 
 def resolve(defined: LayerParameter) -> Resolved:
-    """The distribution that its initializer gives a parameter.
+    """Resolve the initializer of a parameter to a distribution.
 
     Raises:
         ValueError: the scheme needs connections that the parameter lacks, or its scalars are out of range.
@@ -53,18 +53,18 @@ def resolve(defined: LayerParameter) -> Resolved:
     return Resolved(fans, rule if fans else None, distribution)
 
 
-def distribution_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, each a line or two
+def distribution_of(  # noqa: C901, PLR0911, PLR0912 - one case per initializer, each a line or two
     initializer: AnyInitializer, fans: Fans | None, defined: LayerParameter | None = None
 ) -> Distribution:
     """The distribution of an initializer.
 
     Args:
-        initializer: as asked for.
-        fans: of the parameter, None where it has none.
-        defined: the parameter; what is a matter of scalars alone needs none.
+        initializer: the initializer that was asked for.
+        fans: the fans of the parameter; None if it has none.
+        defined: the parameter; None if there is no layer, which is enough where only scalars matter.
 
     Raises:
-        ValueError: it needs what the parameter lacks, or its scalars are out of range.
+        ValueError: the initializer needs something that the parameter lacks, or its scalars are out of range.
     """
     uniform: ComputedShape = "uniform_by_keras" if defined and defined.rule == "keras" else "uniform"
     match initializer:
@@ -116,7 +116,7 @@ def distribution_of(  # noqa: C901, PLR0911, PLR0912 - one case an initializer, 
 def _needed(fans: Fans | None) -> Fans:
     if fans is None:
         raise ValueError(
-            "it needs fan_in and fan_out, which a bias, a norm, and a tensor below rank 2 or without elements has not;"
+            "it needs fan_in and fan_out; a bias, a norm, and a tensor below rank 2 or without elements have none;"
             " use normal, truncated_normal, uniform, constant, zeros or ones"
         )
     return fans
@@ -146,7 +146,8 @@ def _kaiming_gain(initializer: wire.KaimingUniform | wire.KaimingNormal) -> floa
 def _uniform(low: float, high: float, multiplier: float) -> Distribution:
     distribution = Uniform(low, high).scaled(multiplier)
     if not distribution.low < distribution.high:
-        raise ValueError(f"its ends are {distribution.low} and {distribution.high}; the lower must be below the upper")
+        ends = f"{distribution.low} and {distribution.high}"
+        raise ValueError(f"its ends are {ends}; the lower end must be below the upper")
     return distribution
 
 
@@ -164,7 +165,7 @@ def _truncated(initializer: wire.TruncatedNormal) -> Distribution:
 
 
 def _in_sigmas(end: float, mean: float, std: float, inwards: float) -> float:
-    """An end in units of the standard deviation, so rounded that no value passes the end itself."""
+    """An end in units of the standard deviation, rounded so that no value passes the end itself."""
     sigmas = (end - mean) / std
     while isfinite(sigmas) and (sigmas * std + mean - end) * inwards < 0:
         sigmas = nextafter(sigmas, inwards)
@@ -173,7 +174,7 @@ def _in_sigmas(end: float, mean: float, std: float, inwards: float) -> float:
 
 def _placed(defined: LayerParameter | None) -> LayerParameter:
     if defined is None:
-        raise ValueError("it depends on the layer, which only a specification says")
+        raise ValueError("it depends on the layer, so it needs a specification")
     return defined
 
 
@@ -181,7 +182,7 @@ def _default(
     defined: LayerParameter, framework: FanRule, default: Default | None, fans: Fans | None, multiplier: float
 ) -> Distribution:
     if default is None:
-        raise ValueError(f"{framework} has no layer of this kind, so no default for it; name an initializer")
+        raise ValueError(f"{framework} has no layer of this kind, and so no default for it; name an initializer")
     if not isinstance(default, InitializerBase):
         distribution = default()
         return distribution.scaled(multiplier) if isinstance(distribution, Uniform) else distribution
@@ -191,21 +192,22 @@ def _default(
 
 
 def _connected(defined: LayerParameter, rule: Rule, ranks: range, way_out: str) -> Connectivity:
-    """What the axes of a parameter connect, if it is of one of some ranks."""
+    """What the axes of a parameter connect, if its rank is one of `ranks`."""
     connected, rank = defined.connectivity(rule), len(defined.shape)
     if rank not in ranks:
         wanted = f"at least {ranks.start}" if rank < ranks.start else f"at most {ranks.stop - 1}"
         wanted = f"{ranks.start}" if len(ranks) == 1 else wanted
-        raise ValueError(f"it needs a weight of rank {wanted}, and this has rank {rank}{way_out}")
+        raise ValueError(f"it needs a weight of rank {wanted}, but this one has rank {rank}{way_out}")
     if connected is None:
-        raise ValueError("it needs inputs and outputs, which a norm, and a tensor without elements has not; use normal")
+        raise ValueError("it needs inputs and outputs; a norm and a tensor without elements have none; use normal")
     return connected
 
 
 def _one(axes: Shape) -> int:
     if len(axes) != 1:
         raise ValueError(
-            f"it needs one axis of inputs and one of outputs, and here one of them has {len(axes)}; use normal"
+            f"it needs one axis of inputs and one of outputs, but the inputs or the outputs have {len(axes)};"
+            " use normal"
         )
     return axes[0]
 
@@ -221,7 +223,8 @@ def _delta_orthogonal(initializer: wire.DeltaOrthogonal, defined: LayerParameter
     c = _connected(defined, "exact", CONVOLUTIONS, "; use orthogonal")
     one, other = c.shape[_one(c.in_axes)], c.shape[_one(c.out_axes)]
     if one > other:
-        raise ValueError(f"it needs at most as many inputs as outputs, and here {one} go to {other}; use orthogonal")
+        got = f"{one} inputs and {other} outputs"
+        raise ValueError(f"it needs at most as many inputs as outputs; got {got}; use orthogonal")
     gain = schemes.positive_std(_gain(initializer.gain) * initializer.multiplier)
     center = central(c.shape, c.kernel_axes, upper=initializer.center == "torch")
     return Orthogonal(gain, c.shape, c.batch_axes, c.row_axes, center)
@@ -235,7 +238,7 @@ def _identity(initializer: wire.Identity, defined: LayerParameter) -> Distributi
 def _dirac(initializer: wire.Dirac, defined: LayerParameter) -> Distribution:
     c = _connected(defined, "exact", CONVOLUTIONS, "; use identity for a matrix")
     if initializer.groups is not None and defined.rule == "axes" and c.batch_axes:
-        raise ValueError("groups and batch_axes both say what goes apart; leave one of them out")
+        raise ValueError("groups and batch_axes both divide the weight into independent maps; leave one of them out")
     if initializer.groups is not None:
         whole = (by_torch(defined.shape) if c.batch_axes else None) or c
         _one(whole.out_axes)

@@ -1,4 +1,4 @@
-"""What rounding to a dtype loses of a distribution: warnings where that is more than a few per cent."""
+"""Warnings about what rounding to a dtype loses of a distribution, if it is more than a few per cent."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from service.plan.tensors import TensorPlan
 
 MOST_CHANGED: Final = 0.05
-"""The share of the standard deviation by which rounding may change it."""
+"""The largest relative change of the standard deviation without a warning."""
 MOST_LOOKED_AT: Final = 1000
-"""Parameters that are looked at closely, which takes up to a millisecond each."""
+"""The most parameters that are examined closely, which takes up to a millisecond each."""
 MOST_LOST: Final = 0.01
-"""The share of the values other than zero that may become zero."""
+"""The largest share of nonzero values that may become zero without a warning."""
 
 
 def rounding_warnings(tensors: Iterable[TensorPlan]) -> Iterator[str]:
-    """What rounding loses, one warning a parameter, which repeats share.
+    """Warn about what rounding loses, once for each parameter; repeats share theirs.
 
     Args:
-        tensors: of a plan, in model order.
+        tensors: the tensors of a plan, in model order.
     """
     first: dict[Parameter, str] = {}
     uses: Counter[Parameter] = Counter()
@@ -44,7 +44,7 @@ def rounding_warnings(tensors: Iterable[TensorPlan]) -> Iterator[str]:
 
 
 def _may_lose(parameter: Parameter) -> bool:
-    """Whether rounding needs a closer look, which nearly none does, so that planning stays cheap."""
+    """Whether rounding needs a closer look; it rarely does, which keeps planning cheap."""
     distribution = parameter.distribution
     return not isinstance(distribution, Elementwise) or is_coarse(distribution.mean, distribution.std, parameter.dtype)
 

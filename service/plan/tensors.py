@@ -1,4 +1,4 @@
-"""Planned tensors: names, shapes and distributions, and the drawing of any of their elements."""
+"""Planned tensors: their names, shapes and distributions, and the drawing of their elements."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from service.stream.words import MOST_WORDS, Shape, WordSource
 SPEC_MEMORY: Final = 20
 TENSOR_MEMORY: Final = 300
 PARAMETER_MEMORY: Final = 1500
-"""Bytes of memory for a byte of a canonical specification, a tensor besides its names, and a parameter; generous."""
+"""Bytes of memory per byte of a canonical specification, per tensor besides its names, and per parameter; these are
+generous estimates."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
-    """One tensor of the file: a parameter under its names, and the seed."""
+    """One tensor of the file: a parameter with its names and the seed."""
 
     name: str
     canonical_name: str
@@ -37,25 +38,25 @@ class TensorPlan:
 
     @property
     def shape(self) -> Shape:
-        """Shape in the file."""
+        """The shape in the file."""
         return self.parameter.shape
 
     @property
     def elements(self) -> int:
-        """Number of values."""
+        """The number of values."""
         return self.parameter.elements
 
     @property
     def distribution(self) -> Distribution:
-        """The distribution that its values follow."""
+        """The distribution of its values."""
         return self.parameter.distribution
 
     def fill(self, first: int, out: NDArray[Any]) -> None:
-        """Draw consecutive elements of the tensor as it lies in the file.
+        """Draw consecutive elements of the tensor, in the order of the file.
 
         Args:
-            first: index of the first element, row-major over the output shape.
-            out: where they go, shape (n,), of the dtype's storage type.
+            first: the index of the first element, row-major over the shape in the file.
+            out: receives the values, shape (n,), of the dtype's storage type.
         """
         rearrangement, distribution = self.parameter.rearrangement, self.distribution
         if rearrangement is None or isinstance(distribution, Constant):
@@ -68,19 +69,19 @@ class TensorPlan:
         return None
 
     def fill_canonical(self, first: int, out: NDArray[Any]) -> None:
-        """Draw consecutive elements in canonical order, in which every framework's tensor has the same values."""
+        """Draw consecutive elements in canonical order, in which the values are the same for every framework."""
         first += self.parameter.rearrangement.first if self.parameter.rearrangement else 0
         self.distribution.fill(self._source, range(first, first + out.size), self.parameter.dtype, out)
 
     def materializations(self, elements: range) -> Sequence[Materialization]:
-        """What must be drawn together for some elements of the tensor as it lies in the file.
+        """The parts that must be drawn as a whole before some elements of the tensor, in the order of the file.
 
-        Where it lies otherwise than the canonical one, a few elements may need all that is taken of that.
+        If this order is not the canonical one, a few elements may need everything that the tensor takes.
         """
         return self._materializations(self.parameter.rearrangement.taken if self.parameter.rearrangement else elements)
 
     def canonical_materializations(self, first: int, count: int) -> Sequence[Materialization]:
-        """What must be drawn together for consecutive elements in canonical order."""
+        """The parts that must be drawn as a whole before consecutive elements in canonical order."""
         first += self.parameter.rearrangement.first if self.parameter.rearrangement else 0
         return self._materializations(range(first, first + count))
 
@@ -98,7 +99,7 @@ class TensorPlan:
 
 
 def drawn_by(tensors: Iterable[TensorPlan]) -> set[Drawn]:
-    """Which distributions are drawn for some tensors, and in which dtypes."""
+    """The kinds of distribution that are drawn for some tensors, and their dtypes."""
     parameters = {tensor.parameter for tensor in tensors}
     return {(kind, of.dtype) for of in parameters for kind in _kinds(of.distribution)}
 
@@ -109,13 +110,13 @@ def _kinds(distribution: Distribution) -> set[type[Distribution]]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything about a file but its bytes.
+    """Everything about a file except its bytes.
 
     Attributes:
-        spec: what was asked for.
+        spec: the specification.
         canonical: its canonical form, RFC 8785 JSON.
-        tensors: in model order.
-        materializes: whether something must be drawn together, and not each element alone.
+        tensors: the tensors, in model order.
+        materializes: whether a part must be drawn as a whole, and not each element on its own.
     """
 
     spec: ModelSpec
@@ -135,7 +136,7 @@ class Plan:
 
     @cached_property
     def memory(self) -> int:
-        """About how many bytes of memory it takes."""
+        """A rough estimate of the plan's memory, in bytes."""
         names = sum(len(tensor.name) for tensor in self.tensors)
         parameters = len({id(tensor.parameter) for tensor in self.tensors})
         return (
@@ -147,15 +148,15 @@ class Plan:
 
     @cached_property
     def elements(self) -> int:
-        """Values in all tensors."""
+        """The number of values in all tensors."""
         return sum(tensor.elements for tensor in self.tensors)
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of all tensors."""
+        """The number of bytes of all tensors."""
         return sum(tensor.parameter.nbytes for tensor in self.tensors)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What may not be meant as it was asked for."""
+        """The warnings about what may not be intended."""
         return warnings_of(self.spec, self.tensors)

@@ -1,7 +1,7 @@
-"""Warnings: what a plan draws as it was asked to, and what may yet be meant otherwise.
+"""Warnings about specifications that are valid but may not be intended.
 
-They follow from the canonical form alone, so that equal specifications have equal warnings: a name and the same name
-as an object without parameters are one, and so are a default and the same said.
+They depend only on the canonical form, so equal specifications have equal warnings: it makes no difference whether an
+initializer is a bare name or an object without parameters, or whether a default is left out or written.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from service.plan.tensors import TensorPlan
 
 MOST_SHOWN: Final = 100
-"""Warnings that are told; the rest are not even looked for."""
+"""The most warnings that are reported; no more are computed."""
 AXIS_SCHEMES: Final = (wire.FanScheme, wire.Orthogonal, wire.DeltaOrthogonal, wire.Dirac)
-"""What draws otherwise if other axes are the inputs, of tensors above rank 2."""
+"""The schemes that, for tensors above rank 2, depend on which axes are the inputs."""
 KERAS_MEANINGS: Final[dict[AnyInitializer, str]] = {
     wire.XavierNormal(type="xavier_normal"): (
         "xavier_normal (glorot_normal) is a plain normal; for Keras' own, which is truncated, write 'GlorotNormal'"
@@ -47,11 +47,11 @@ KERAS_MEANINGS: Final[dict[AnyInitializer, str]] = {
 
 
 def warnings_of(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> tuple[str, ...]:
-    """All warnings of a plan, the same for the same canonical form; of very many the first.
+    """The warnings of a plan, at most MOST_SHOWN of them; they are the same for the same canonical form.
 
     Args:
-        spec: what was asked for.
-        tensors: what is drawn, in model order.
+        spec: the specification.
+        tensors: the tensors of the plan, in model order.
     """
     found = chain(_alike(tensors), _doubtful(spec, tensors), rounding_warnings(tensors))
     shown, more = tuple(islice(found, MOST_SHOWN)), next(found, None)
@@ -59,13 +59,13 @@ def warnings_of(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> tuple[str, ..
 
 
 def _alike(tensors: Sequence[TensorPlan]) -> Iterator[str]:
-    """Names that are different here, yet may not be to a file system or a reader."""
+    """Different names that a file system or a reader may take for the same."""
     uses = Counter(unicodedata.normalize("NFC", tensor.name) for tensor in tensors)
-    return (f"{name!r} stands {n} times after Unicode normalisation" for name, n in uses.items() if n > 1)
+    return (f"{name!r} occurs {n} times after Unicode normalisation" for name, n in uses.items() if n > 1)
 
 
 def _doubtful(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> Iterator[str]:
-    """Parameters that may be meant otherwise; those with the same doubt together, by the name of the first."""
+    """Parameters that may not be intended; those with the same doubt are reported as one, by the name of the first."""
     parameters: dict[str, list[Parameter]] = defaultdict(list)
     uses = Counter(tensor.parameter for tensor in tensors)
     for parameter in uses:
@@ -79,25 +79,25 @@ def _doubtful(spec: ModelSpec, tensors: Sequence[TensorPlan]) -> Iterator[str]:
 
 def _doubts(spec: ModelSpec, parameter: Parameter) -> Iterator[str]:
     initializer, defined = parameter.initializer, parameter.defined
-    was_named = initializer is not STANDARD_NORMAL  # which embeddings have where nothing is said
+    was_named = initializer is not STANDARD_NORMAL  # the object that embeddings have if nothing is specified
     if spec.framework == "keras" and was_named and initializer in KERAS_MEANINGS:
         yield KERAS_MEANINGS[initializer]
     if defined.connections.assumed is None or _rule(defined) != "exact":
         return
     if defined.connections.assumed == "convolution" and isinstance(initializer, AXIS_SCHEMES):
         yield (
-            f"{initializer.type} takes the shape {list(defined.shape)} for that of a convolution, (out, in, *kernel);"
-            " if it is none, give in_axes, out_axes and batch_axes, or layout in_out"
+            f"{initializer.type} reads the shape {list(defined.shape)} as that of a convolution, (out, in, *kernel);"
+            " if it is not one, give in_axes, out_axes and batch_axes, or layout in_out"
         )
     if defined.connections.assumed == "one-hot inputs" and isinstance(initializer, wire.FanScheme):
         yield (
-            f"{initializer.type} counts the {defined.shape[0]} rows of an embedding as inputs, of which one is read at"
-            " a time; if that is not meant, give a std by normal, or count the columns by fans: torch"
+            f"{initializer.type} counts the {defined.shape[0]} rows of an embedding as inputs, although only one is"
+            " read at a time; if that is not intended, use normal with a std, or fans: torch, which counts the columns"
         )
 
 
 def _rule(defined: LayerParameter) -> Rule:
-    """The rule by which the initializer takes axes for inputs."""
+    """The rule by which the initializer identifies the axes of inputs."""
     match defined.initializer:
         case wire.Orthogonal(matricisation=str(rule)):
             return rule

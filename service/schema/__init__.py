@@ -1,1 +1,1 @@
-"""The wire models: what a caller may ask for, and how it is read, written and named."""
+"""The models of requests: what a caller may ask for, and how specifications are read, written and addressed."""

@@ -1,4 +1,4 @@
-"""The catalogue of initializers, layers and nonlinearities, generated from the wire models."""
+"""The catalogue of initializers, layers and nonlinearities, generated from the models."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from service.schema.layers import LAYER_ALIASES, LayerBase, LayerUnion
 
 
 class ParameterEntry(Wire):
-    """A parameter of something in the catalogue."""
+    """A parameter of an entry in the catalogue."""
 
     name: str
     required: bool
     default: Any = None
     description: str | None = None
-    allowed: dict[str, Any] = Field(description="JSON Schema of its values.")
+    allowed: dict[str, Any] = Field(description="A JSON Schema of its values.")
 
 
 class InitializerEntry(Wire):
@@ -49,10 +49,10 @@ class NonlinearityEntry(Wire):
 
     name: str
     aliases: list[str]
-    function: str = Field(description="The nonlinearity itself, as f(z).")
+    function: str = Field(description="The nonlinearity f(z).")
     gain: float
-    formula: str = Field(description="How the gain is written.")
-    definition: str = Field(description="What defines the gain.")
+    formula: str = Field(description="The formula of the gain.")
+    definition: str = Field(description="The definition of the gain.")
     parameters: list[ParameterEntry]
 
 
@@ -75,12 +75,12 @@ class NonlinearityCatalogue(Wire):
 
 
 def initializer_models() -> tuple[type[InitializerBase], ...]:
-    """Every initializer's model, in the order of the union."""
+    """The models of all initializers, in the order of the union."""
     return AnyInitializer.__args__
 
 
 def layer_models() -> tuple[type[LayerBase], ...]:
-    """Every layer's model, in the order of the union."""
+    """The models of all layers, in the order of the union."""
     return LayerUnion.__args__
 
 

@@ -1,15 +1,16 @@
-"""Dialects: initializers as Keras, PyTorch and Burn write them, put into our words before they are validated.
+"""Dialects: initializers as Keras, PyTorch and Burn write them, translated into our own form before validation.
 
-- Keras 3.15, keras.initializers: `{"class_name": …, "config": {…}}` with whatever else Keras, tf.keras and
-  TensorFlow.js write beside it, and bare class names. Its normals are truncated and corrected. A seed or dtype in it
-  is read and has no effect: those of the request decide. A bare snake_case name is ours, also where Keras has it:
-  glorot_normal is a plain normal. What Keras alone has, random_normal say, is read under framework keras only.
+- Keras 3.15, keras.initializers: `{"class_name": …, "config": {…}}`, with everything else that Keras, tf.keras and
+  TensorFlow.js write beside it, and bare class names. Keras' normals are truncated and corrected. A seed or dtype in
+  the config is accepted but has no effect, because those of the request apply. A bare snake_case name is ours, even if
+  Keras has it, too: glorot_normal is a plain normal. Names that only Keras has, such as random_normal, are accepted
+  only with framework keras.
 - PyTorch 2.13, torch.nn.init: names with the trailing underscore, bare or as `type`, with PyTorch's arguments.
-- Burn, burn::nn::Initializer in serde's JSON: `{"XavierUniform": {"gain": 1.0}}`. Its normals are plain, and what it
-  leaves out has our default.
+- Burn, burn::nn::Initializer in serde's JSON: `{"XavierUniform": {"gain": 1.0}}`. Its normals are plain, and an
+  argument that is left out has our default.
 
-An argument that is unknown, or wrong in a way that our own form cannot tell, goes on with its path for a name, which
-is no field of ours: so validation refuses it together with all other faults, and the name leads back to it.
+An argument that is unknown, or invalid in a way that our own form cannot express, is passed on under its path as a
+name. This is not a field of ours, so validation refuses it along with all other faults, and the name leads back to it.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from pydantic_core import PydanticCustomError
 from service.schema.fields import is_whole, named_dtype
 
 Path = tuple[str, ...]
-"""The names that lead from an initializer of the caller's to a part of it."""
+"""The names that lead from the caller's initializer to a part of it."""
 
 
 class Argument(NamedTuple):
     """An argument of a dialect.
 
     Attributes:
-        ours: our field; None for what has no effect.
-        rule: what its value must be, where our field does not tell.
-        allows: whether a value is that.
-        words: its values and ours, where they differ.
+        ours: our field; None for an argument without effect.
+        rule: what its value must be, unless the rule of our field says it.
+        allows: whether a value follows the rule.
+        words: its values and ours, if they differ.
     """
 
     ours: str | None = None
@@ -48,10 +49,10 @@ class Form(NamedTuple):
     """One initializer of one dialect.
 
     Attributes:
-        own: our form of it, with the dialect's defaults.
-        arguments: all that the caller's object may have.
-        inside: the name under which its parameters stand; None where they stand beside the initializer's name.
-        elsewhere: what to write under another framework than Keras; None where that reads the form, too.
+        own: the initializer in our form, with the dialect's defaults.
+        arguments: everything that the caller's object may contain.
+        inside: the name of the member that holds the parameters; None if they are beside the initializer's name.
+        elsewhere: what to write with a framework other than Keras; None if the form is accepted there, too.
     """
 
     own: Mapping[str, object]
@@ -60,7 +61,7 @@ class Form(NamedTuple):
     elsewhere: str | None = None
 
     def fields(self, path: Path, value: object) -> dict[str, object]:
-        """The fields of ours that an argument sets: one, or none."""
+        """The fields of ours that an argument sets: one or none."""
         argument = self.arguments.get(path)
         if argument is None or not argument.allows(value):
             return {json.dumps(path, default=str): value}
@@ -69,7 +70,7 @@ class Form(NamedTuple):
         return {argument.ours: argument.words[value] if argument.words else value}
 
     def path(self, name: str) -> Path:
-        """Where the caller has, or should have, what is called `name` in our form."""
+        """The place in the caller's object, present or missing, of the field that is `name` in our form."""
         if name.startswith("["):
             return tuple(json.loads(name))
         return next((path for path, argument in self.arguments.items() if argument.ours == name), (name,))
@@ -79,7 +80,7 @@ class Form(NamedTuple):
         return tuple(known[-1] for known in self.arguments if known[:-1] == path[:-1])
 
     def in_its_words(self, text: str) -> str:
-        """A message with the caller's names for our fields."""
+        """A message in which the caller's names replace ours."""
         names = {argument.ours: path[-1] for path, argument in self.arguments.items()}
         return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), text)
 
@@ -100,9 +101,9 @@ def _is_dtype(value: object) -> bool:
 
 _ANYTHING: Final = Argument()
 _TEXT: Final = Argument(None, "must be a string or null", lambda value: value is None or isinstance(value, str))
-_AXES: Final = Argument(None, "must be null: a tensor layer has in_axes and out_axes", lambda value: value is None)
+_AXES: Final = Argument(None, "must be null: give in_axes and out_axes in a tensor layer", lambda value: value is None)
 _OBJECT: Final = Argument(None, "must be an object", lambda _: False)
-"""What holds parameters: an object is opened, and anything else comes to be judged itself."""
+"""The member that holds parameters: an object is opened, so only something else is checked against this rule."""
 _DISTRIBUTION: Final = _worded(
     "distribution",
     "must be 'truncated_normal', 'normal' (the same), 'untruncated_normal' or 'uniform'",
@@ -151,7 +152,7 @@ def _torch(kind: str, defaults: Mapping[str, object] = _NOTHING, /, **names: str
 
 
 def _beside_type(class_name: str) -> Form:
-    """A class of Keras by a name that is bare or a `type`, with the arguments of its config."""
+    """A Keras class whose name is bare or in `type`, with the arguments of its config."""
     form = _KERAS[class_name]
     arguments = {path[1:]: argument for path, argument in form.arguments.items() if path[:-1] == ("config",)}
     return Form(form.own, {("type",): _ANYTHING} | arguments, elsewhere=class_name)
@@ -188,7 +189,7 @@ _KERAS_ALIASES: Final = {
     "zero": "Zeros",
     "one": "Ones",
 }
-"""Other names of classes in Keras and TensorFlow.js."""
+"""Other names of the classes in Keras and TensorFlow.js."""
 _UNKNOWN_CLASS: Final = Form(
     {"type": "zeros"},
     _BESIDE_CONFIG
@@ -197,7 +198,7 @@ _UNKNOWN_CLASS: Final = Form(
         ("config",): _ANYTHING,
     },
 )
-"""Zeros takes nothing, so that the class alone is at fault: of its config nothing can be said."""
+"""Zeros takes no parameters, so only the class is reported: nothing is known about its config."""
 _TORCH: Final = {
     "uniform_": _torch("uniform", a="low", b="high"),
     "normal_": _torch("normal", mean="mean", std="std"),
@@ -240,34 +241,35 @@ _BY_NAME: Final = _BY_TYPE | {
     for spelling in (name, name[0].lower() + name[1:])
     if not spelling.islower()
 }
-"""Bare names: of Keras' classes those with a capital, as the others are ours; Burn's Zeros and Ones are among them."""
+"""Bare names. Keras' classes are read only if a capital is in the name, as the other spellings are ours. Burn's Zeros
+and Ones are among them."""
 NAMES: Final = tuple(name for name, form in _BY_NAME.items() if form.elsewhere is None)
-"""Bare names that are read whatever the framework."""
+"""The bare names that are accepted with every framework."""
 SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
         {"title": "Name", "description": "A name of torch.nn.init or of a Keras class.", "enum": [*NAMES]},
         {
             "title": "Keras name",
-            "description": "A name of Keras alone; under framework keras only.",
+            "description": "A name that only Keras has; accepted only with framework keras.",
             "enum": [*_ONLY_IN_KERAS],
         },
         {
             "title": "Keras",
-            "description": "As Keras, tf.keras and TensorFlow.js write it; a seed in it has no effect.",
+            "description": "The form of Keras, tf.keras and TensorFlow.js; a seed in it has no effect.",
             "type": "object",
             "properties": {"class_name": {"type": "string"}, "config": {"type": "object"}},
             "required": ["class_name"],
         },
         {
             "title": "Function",
-            "description": "A function of torch.nn.init, or a name of Keras alone, and its arguments.",
+            "description": "A function of torch.nn.init, or a name that only Keras has, with its arguments.",
             "type": "object",
             "properties": {"type": {"enum": [*_BY_TYPE]}},
             "required": ["type"],
         },
         {
             "title": "Burn",
-            "description": "As serde writes it: a variant and its fields.",
+            "description": "The form of serde: a variant and its fields.",
             "type": "object",
             "properties": {variant: {"type": "object"} for variant in _BY_VARIANT},
             "additionalProperties": False,
@@ -276,11 +278,11 @@ SCHEMA: Final[dict[str, Any]] = {
         },
     ]
 }
-"""JSON Schema of all that is translated."""
+"""A JSON Schema of everything that is translated."""
 
 
 def form_of(value: object) -> Form | None:
-    """The form in which an initializer is written; None for our own, and for what is none at all."""
+    """The form in which an initializer is written; None for our own form, and if the value is not an initializer."""
     if isinstance(value, str):
         return _BY_NAME.get(value)
     if not isinstance(value, dict):
@@ -297,27 +299,27 @@ def _by_class(name: object) -> Form:
 
 
 def translated(value: object, framework: object = None) -> object:
-    """An initializer of a dialect in our own form, not yet validated; anything else as it is.
+    """Translate an initializer of a dialect into our own form, without validation; return anything else unchanged.
 
     Args:
-        value: as the caller wrote it.
-        framework: of the document that it stands in.
+        value: the initializer as the caller wrote it.
+        framework: the framework of the document that contains it.
 
     Raises:
-        PydanticCustomError: it is a name that only the framework Keras gives a meaning.
+        PydanticCustomError: it is a name that is accepted only with framework keras.
     """
     form = form_of(value)
     if form is None:
         return value
     if form.elsewhere and framework != "keras":
-        message = "Keras' own name is read under framework keras only: write the class, '{name}'"
+        message = "this name of Keras is accepted only with framework keras: write the class, '{name}'"
         raise PydanticCustomError("framework", message, {"name": form.elsewhere})
     own = dict(form.own)
     for path, given in _parts(value, form.inside):
         own |= form.fields(path, given)
     slope, nonlinearity = own.get("negative_slope"), own.get("nonlinearity", "leaky_relu")
     if isinstance(slope, int | float) and nonlinearity != "leaky_relu":
-        del own["negative_slope"]  # PyTorch takes `a` beside any nonlinearity, and uses it for leaky_relu only
+        del own["negative_slope"]  # PyTorch accepts `a` with any nonlinearity, but uses it only for leaky_relu
     return own
 
 

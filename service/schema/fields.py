@@ -1,4 +1,4 @@
-"""The kinds of values that a specification is made of."""
+"""The types of the values in a specification."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from service.stream.dtypes import DType
 
 MOST_SEED: Final = (1 << 64) - 1
 MOST_EXACT: Final = 1 << 53
-"""Up to here a binary64 number is the integer that was written (RFC 8259 section 6)."""
+"""The largest number up to which binary64 represents every integer (RFC 8259 section 6)."""
 DTYPE_ALIASES: Final = {alias: dtype for dtype in DType for alias in dtype.aliases}
-"""PyTorch's names, and those of NumPy, JAX, Keras, ONNX and XLA that mean nothing else in PyTorch: `float` is F32.
+"""PyTorch's names, and those of NumPy, JAX, Keras, ONNX and XLA that do not mean something else in PyTorch: `float` is
+F32.
 
-Like the safetensors names they are read in any letter case, and after `torch.`, too.
+As with the names of safetensors, letter case does not matter, and `torch.` may come before them.
 """
 TORCH: Final = "TORCH."
 
@@ -44,7 +45,7 @@ class Wire(BaseModel):
 def _read_seed(value: object) -> object:
     if isinstance(value, float) and value.is_integer():
         if value > MOST_EXACT:
-            raise PydanticCustomError("rounded", "must be written as an integer or a string of digits above 2^53")
+            raise PydanticCustomError("rounded", "must be an integer or a string of digits, if it is above 2^53")
         return int(value)
     if not isinstance(value, str):
         return value
@@ -54,7 +55,7 @@ def _read_seed(value: object) -> object:
 
 
 def named_dtype(name: object) -> DType | None:
-    """The dtype of a name or alias, in any letter case; None where there is none."""
+    """The dtype with a name or alias, in any letter case; None if there is none."""
     if not isinstance(name, str) or not name.isascii():
         return None
     name = name.upper().removeprefix(TORCH)
@@ -62,10 +63,10 @@ def named_dtype(name: object) -> DType | None:
 
 
 def read_dtype(value: object) -> DType:
-    """A dtype by its name or alias, in any letter case.
+    """The dtype with a name or alias, in any letter case.
 
     Raises:
-        PydanticCustomError: there is none of that name.
+        PydanticCustomError: there is no such dtype.
     """
     found = named_dtype(value)
     if found is None:
@@ -76,9 +77,9 @@ def read_dtype(value: object) -> DType:
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """An integer in some bounds, in any spelling that JSON Schema takes for one: 4.0, 1e1.
+    """An integer within bounds, in any spelling that is one in JSON Schema, such as 4.0 or 1e1.
 
-    The union is left at its first member by what is an integer already, without a call of Python.
+    Plain integers match the first member of the union, so pydantic validates them without calling Python.
     """
 
     least: int | None = None
@@ -109,13 +110,13 @@ Count = Annotated[int, _Whole(1, MOST_INTEGER)]
 
 
 def _repeated(times: int) -> BeforeValidator:
-    def positive_std(value: object) -> object:
-        if isinstance(value, list) and len(value) < times:  # else each that is missing is a fault, at no place
+    def repeat(value: object) -> object:
+        if isinstance(value, list) and len(value) < times:  # pydantic would report each missing item, with no pointer
             raise PydanticCustomError("items", f"must have at least {times} item{'s' if times > 1 else ''}")
         return (value,) * times if is_whole(value) else value
 
     shape = Count | Annotated[list[Count], Field(min_length=times, max_length=times)]
-    return BeforeValidator(positive_std, json_schema_input_type=shape)
+    return BeforeValidator(repeat, json_schema_input_type=shape)
 
 
 def _square(value: object) -> object:
@@ -123,7 +124,7 @@ def _square(value: object) -> object:
 
 
 def _up_to(most: int) -> str:
-    """The pattern of the decimal numbers up to one whose first digit is 1, without leading zeros."""
+    """A pattern for the decimal numbers up to `most`, whose first digit must be 1; leading zeros are not allowed."""
     digits = str(most)
     below = [
         f"{digits[:place]}[0-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}"
@@ -134,7 +135,7 @@ def _up_to(most: int) -> str:
 
 
 def _in_any_case(*names: str) -> str:
-    """The pattern of some names in any letter case, also after PyTorch's; JSON Schema has no flag for that."""
+    """A pattern for some names in any letter case, with or without `torch.`; JSON Schema has no flag to ignore case."""
     any_case = [
         re.sub("[A-Z]", lambda letter: f"[{letter[0]}{letter[0].lower()}]", re.escape(name)) for name in (TORCH, *names)
     ]
@@ -146,7 +147,7 @@ def _one_or_more(value: object) -> object:
 
 
 def _without_negative_zero(value: float) -> float:
-    return value + 0.0  # RFC 8785 cannot write -0, so it must not mean anything else than 0
+    return value + 0.0  # RFC 8785 cannot represent -0, so it must mean the same as 0
 
 
 SeedNumber = Annotated[int, Field(ge=0, le=MOST_SEED)]

@@ -61,10 +61,10 @@ NamedNonlinearity = Annotated[
 
 
 class GainOf(Wire):
-    """The gain of a nonlinearity that has a parameter."""
+    """The gain of a nonlinearity, with the parameter that leaky_relu has."""
 
     nonlinearity: NamedNonlinearity
-    negative_slope: Number = Field(default=DEFAULT_NEGATIVE_SLOPE, description="Slope of leaky_relu below 0.")
+    negative_slope: Number = Field(default=DEFAULT_NEGATIVE_SLOPE, description="The slope of leaky_relu below 0.")
 
     @model_validator(mode="after")
     def _slope_has_a_use(self) -> GainOf:
@@ -74,7 +74,7 @@ class GainOf(Wire):
 
 def _check_slope(model: Wire, nonlinearity: str) -> None:
     if "negative_slope" in model.model_fields_set and nonlinearity != "leaky_relu":
-        raise PydanticCustomError("slope", "negative_slope goes with leaky_relu only: leave it out")
+        raise PydanticCustomError("slope", "negative_slope is for leaky_relu only: leave it out")
 
 
 def _kind_of_gain(value: Any) -> str:
@@ -93,7 +93,7 @@ XavierMode = Literal["fan_avg", "fan_in", "fan_out"]
 
 
 class InitializerBase(Wire):
-    """What every initializer has: how it is written, and where it comes from."""
+    """The base of all initializers, each of which has a formula and references."""
 
     formula: ClassVar[str]
     references: ClassVar[tuple[str, ...]] = ()
@@ -106,23 +106,26 @@ class InitializerBase(Wire):
 
 class _Scaled(InitializerBase):
     multiplier: PositiveNumber = Field(
-        default=1.0, description="Factor on the standard deviation, applied last: for depth-scaled projections, say."
+        default=1.0,
+        description="A factor on the standard deviation, applied last, for example for depth-scaled projections.",
     )
 
 
 class FanScheme(_Scaled):
-    """A scheme by whose fans the standard deviation is found."""
+    """A scheme whose standard deviation depends on the fans."""
 
 
 class _Xavier(FanScheme):
     references: ClassVar = (GLOROT,)
 
-    gain: Gain = Field(default=1.0, description="Factor on the standard deviation: a number, or a nonlinearity.")
-    mode: XavierMode = Field(default="fan_avg", description="Which fan divides: their mean, fan_in or fan_out.")
+    gain: Gain = Field(default=1.0, description="The factor on the standard deviation: a number, or a nonlinearity.")
+    mode: XavierMode = Field(
+        default="fan_avg", description="The fan that divides the variance: the mean of both, fan_in or fan_out."
+    )
 
 
 class XavierUniform(_Xavier):
-    """Uniform on (-b, b) with the variance of Xavier."""
+    """Uniform on (-b, b), with the Xavier variance."""
 
     formula: ClassVar = "b = sqrt(3) * std, std = gain * sqrt(1 / n), n = (fan_in + fan_out) / 2, fan_in or fan_out"
 
@@ -130,7 +133,7 @@ class XavierUniform(_Xavier):
 
 
 class XavierNormal(_Xavier):
-    """Normal, not truncated, with the variance of Xavier."""
+    """Normal, not truncated, with the Xavier variance."""
 
     formula: ClassVar = "std = gain * sqrt(1 / n), n = (fan_in + fan_out) / 2, fan_in or fan_out"
 
@@ -140,25 +143,25 @@ class XavierNormal(_Xavier):
 class _Kaiming(FanScheme):
     references: ClassVar = (HE,)
 
-    mode: Mode = Field(default="fan_in", description="Which fan divides.")
-    gain: Gain | None = Field(default=None, description="Factor on the standard deviation, instead of a nonlinearity.")
-    nonlinearity: NamedNonlinearity = Field(
-        default="leaky_relu", description="The nonlinearity that the gain makes up for."
+    mode: Mode = Field(default="fan_in", description="The fan that divides the variance.")
+    gain: Gain | None = Field(
+        default=None, description="The factor on the standard deviation, in place of a nonlinearity."
     )
-    negative_slope: Number = Field(default=0.0, description="Slope of leaky_relu below 0; 0 is relu.")
+    nonlinearity: NamedNonlinearity = Field(
+        default="leaky_relu", description="The nonlinearity for which the gain compensates."
+    )
+    negative_slope: Number = Field(default=0.0, description="The slope of leaky_relu below 0; 0 gives relu.")
 
     @model_validator(mode="after")
     def _one_gain(self) -> _Kaiming:
         if self.gain is not None and {"nonlinearity", "negative_slope"} & self.model_fields_set:
-            raise PydanticCustomError(
-                "gain", "gain stands instead of nonlinearity and negative_slope: give one of them"
-            )
+            raise PydanticCustomError("gain", "gain replaces nonlinearity and negative_slope: give only one of them")
         _check_slope(self, self.nonlinearity)
         return self
 
 
 class KaimingUniform(_Kaiming):
-    """Uniform on (-b, b) with the variance of Kaiming."""
+    """Uniform on (-b, b), with the Kaiming variance."""
 
     formula: ClassVar = "b = sqrt(3) * std, std = gain * sqrt(1 / n), n = the fan of mode"
 
@@ -166,7 +169,7 @@ class KaimingUniform(_Kaiming):
 
 
 class KaimingNormal(_Kaiming):
-    """Normal, not truncated, with the variance of Kaiming."""
+    """Normal, not truncated, with the Kaiming variance."""
 
     formula: ClassVar = "std = gain * sqrt(1 / n), n = the fan of mode"
 
@@ -174,7 +177,7 @@ class KaimingNormal(_Kaiming):
 
 
 class LecunUniform(FanScheme):
-    """Uniform on (-b, b) with variance 1 / fan_in."""
+    """Uniform on (-b, b), with variance 1 / fan_in."""
 
     formula: ClassVar = "b = sqrt(3 / fan_in)"
     references: ClassVar = (LECUN,)
@@ -192,16 +195,16 @@ class LecunNormal(FanScheme):
 
 
 class VarianceScaling(FanScheme):
-    """The general scheme: any fan, any scale, any of the three distributions."""
+    """The general scheme, with any fan, any scale and any of the three distributions."""
 
     formula: ClassVar = (
-        "std = sqrt(scale / n), n = the fan of mode; truncated_normal is cut at 2 sigma and keeps this std"
+        "std = sqrt(scale / n), n = the fan of mode; truncated_normal is truncated at 2 sigmas and has this std"
     )
     references: ClassVar = (HE, GLOROT)
 
     type: Literal["variance_scaling"]
-    scale: PositiveNumber = Field(default=1.0, description="Variance times n.")
-    mode: Mode = Field(default="fan_in", description="Which fan divides.")
+    scale: PositiveNumber = Field(default=1.0, description="The variance times n.")
+    mode: Mode = Field(default="fan_in", description="The fan that divides the variance.")
     distribution: Shape = Field(default="truncated_normal", description="The distribution.")
 
 
@@ -211,8 +214,8 @@ class Uniform(_Scaled):
     formula: ClassVar = "mean = (low + high) / 2, std = (high - low) / sqrt(12)"
 
     type: Literal["uniform"]
-    low: Number = Field(default=0.0, description="Lower end.")
-    high: Number = Field(default=1.0, description="Upper end, above low.")
+    low: Number = Field(default=0.0, description="The lower end.")
+    high: Number = Field(default=1.0, description="The upper end; it must be above low.")
 
     @model_validator(mode="after")
     def _low_is_below_high(self) -> Uniform:
@@ -227,24 +230,24 @@ class Normal(_Scaled):
     formula: ClassVar = "N(mean, std^2)"
 
     type: Literal["normal"]
-    mean: Number = Field(default=0.0, description="Mean.")
-    std: PositiveNumber = Field(default=1.0, description="Standard deviation.")
+    mean: Number = Field(default=0.0, description="The mean.")
+    std: PositiveNumber = Field(default=1.0, description="The standard deviation.")
 
 
 class TruncatedNormal(_Scaled):
-    """Normal cut on one side or both; mean and std are meant before the cut."""
+    """Normal, truncated on one or both sides; mean and std are those before truncation."""
 
     formula: ClassVar = (
         "N(mean, std^2) given low < (x - mean) / std < high, or low < x < high where absolute;"
-        " cut at 2 sigma its own standard deviation is 0.8796256610342398 std"
+        " truncated at 2 sigmas, its standard deviation is 0.8796256610342398 std"
     )
 
     type: Literal["truncated_normal"]
-    mean: Number = Field(default=0.0, description="Mean before the cut.")
-    std: PositiveNumber = Field(default=1.0, description="Standard deviation before the cut.")
-    low: Number | None = Field(default=-2.0, description="Lower end, in units of std from the mean; null for none.")
-    high: Number | None = Field(default=2.0, description="Upper end, in units of std from the mean; null for none.")
-    absolute: bool = Field(default=False, description="Whether low and high are values themselves, as in PyTorch.")
+    mean: Number = Field(default=0.0, description="The mean before truncation.")
+    std: PositiveNumber = Field(default=1.0, description="The standard deviation before truncation.")
+    low: Number | None = Field(default=-2.0, description="The lower end, in units of std from the mean; null for none.")
+    high: Number | None = Field(default=2.0, description="The upper end, in units of std from the mean; null for none.")
+    absolute: bool = Field(default=False, description="Whether low and high are absolute values, as in PyTorch.")
 
     @model_validator(mode="after")
     def _low_is_below_high(self) -> TruncatedNormal:
@@ -257,35 +260,36 @@ Center = Literal["torch", "jax"]
 
 
 class Orthogonal(_Scaled):
-    """Orthogonal rows or columns, whichever are fewer: Haar-distributed, from the QR factorisation of normals."""
+    """Orthogonal rows or columns, whichever are fewer; Haar-distributed, by QR factorisation of a Gaussian matrix."""
 
     formula: ClassVar = "gain * Q sign(diag R), Q R = a matrix of N(0, 1); std = gain / sqrt(max(rows, columns))"
     references: ClassVar = (SAXE, HAAR)
 
     type: Literal["orthogonal"]
-    gain: Gain = Field(default=1.0, description="Factor on the matrix: a number, or a nonlinearity.")
+    gain: Gain = Field(default=1.0, description="The factor on the matrix: a number, or a nonlinearity.")
     matricisation: FanRule | None = Field(
         default=None,
         description=(
-            "How a tensor is a matrix: exact, one for each group, gate or projection; torch, the first axis against"
-            " the others; keras, the last axis of Keras' layout against the others. By default as `fans` says."
+            "How a tensor is read as a matrix: exact, one matrix for each group, gate or projection; torch, the first"
+            " axis against the others; keras, the last axis of Keras' layout against the others. The default is the"
+            " rule of `fans`."
         ),
     )
 
 
 class DeltaOrthogonal(_Scaled):
-    """A convolution that is an orthogonal matrix at the centre tap and zero elsewhere; in_channels <= out_channels."""
+    """A convolution with an orthogonal matrix at its centre tap and zeros elsewhere; in_channels <= out_channels."""
 
     formula: ClassVar = "gain * Q at the centre of the kernel, 0 elsewhere"
     references: ClassVar = (XIAO, HAAR)
 
     type: Literal["delta_orthogonal"]
-    gain: Gain = Field(default=1.0, description="Factor on the matrix: a number, or a nonlinearity.")
-    center: Center = Field(default="jax", description="Centre of an even kernel: jax, (k - 1) // 2; torch, k // 2.")
+    gain: Gain = Field(default=1.0, description="The factor on the matrix: a number, or a nonlinearity.")
+    center: Center = Field(default="jax", description="The centre of an even kernel: jax, (k - 1) // 2; torch, k // 2.")
 
 
 class Identity(InitializerBase):
-    """The identity matrix, of any shape of rank 2; one for each gate or projection of a fused tensor."""
+    """The identity matrix, of any shape of rank 2; a fused tensor has one for each gate or projection."""
 
     formula: ClassVar = "gain where row = column, 0 elsewhere"
     references: ClassVar = (LE,)
@@ -295,30 +299,34 @@ class Identity(InitializerBase):
 
 
 class Dirac(InitializerBase):
-    """A convolution that passes its input on, channel by channel, in each group."""
+    """A convolution that passes its input through unchanged, channel by channel, in each group."""
 
     formula: ClassVar = "gain where out = in at the centre of the kernel, 0 elsewhere"
     references: ClassVar = (TORCH,)
 
     type: Literal["dirac"]
     gain: Number = Field(default=1.0, description="The value at the centre.")
-    groups: Count | None = Field(default=None, description="Groups of output channels; by default the layer's own.")
-    center: Center = Field(default="torch", description="Centre of an even kernel: torch, k // 2; jax, (k - 1) // 2.")
+    groups: Count | None = Field(
+        default=None, description="The number of groups of output channels; by default, the layer's own."
+    )
+    center: Center = Field(
+        default="torch", description="The centre of an even kernel: torch, k // 2; jax, (k - 1) // 2."
+    )
 
 
 class Sparse(_Scaled):
-    """Normal, with the same number of zeros in every column of a matrix; which they are is drawn, too."""
+    """Normal, with the same number of zeros, at random positions, in every column of a matrix."""
 
     formula: ClassVar = "ceil(sparsity * rows) zeros in each column, N(0, std^2) elsewhere"
     references: ClassVar = (MARTENS,)
 
     type: Literal["sparse"]
-    sparsity: Share = Field(description="Share of zeros in a column.")
-    std: PositiveNumber = Field(default=0.01, description="Standard deviation of what is not zero.")
+    sparsity: Share = Field(description="The share of zeros in a column.")
+    std: PositiveNumber = Field(default=0.01, description="The standard deviation of the elements that are not zero.")
 
 
 class TorchDefault(_Scaled):
-    """What PyTorch draws for this parameter by itself, with PyTorch's own fans; a layer's bias is included."""
+    """PyTorch's default for this parameter, with PyTorch's own fans; it also applies to the layer's bias."""
 
     formula: ClassVar = (
         "linear, convolutions: U(+-1/sqrt(fan_in)), weight and bias; bilinear: fan_in = in1_features; recurrent:"
@@ -331,7 +339,7 @@ class TorchDefault(_Scaled):
 
 
 class KerasDefault(_Scaled):
-    """What Keras draws for this parameter by itself, with Keras' own fans; a layer's bias is included."""
+    """Keras' default for this parameter, with Keras' own fans; it also applies to the layer's bias."""
 
     formula: ClassVar = (
         "kernels: xavier_uniform; recurrent kernels: orthogonal, fused; biases 0, but 1 for the forget gate of an LSTM;"
@@ -414,12 +422,12 @@ _Bare = Literal[
     "zeros",
     "ones",
 ]
-"""What needs no parameters."""
+"""The names of the initializers that need no parameters."""
 _Dialect = Annotated[Any, WithJsonSchema(SCHEMA)]
 
 
 class InitializerForm(RootModel[Any]):
-    """A name, or an object with `type` and parameters; also as Keras, PyTorch and Burn write it."""
+    """A name, or an object with `type` and parameters; the forms of Keras, PyTorch and Burn are accepted, too."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -432,16 +440,16 @@ def _read(value: object, info: ValidationInfo) -> object:
 
 
 class _AsAField:
-    """Keeps the title that a field has in JSON Schema, which pydantic leaves out for what is a reference."""
+    """Keeps the title of a field in the JSON Schema; pydantic leaves it out if the field is a reference."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.chain_schema([handler(source)])
 
 
 _Shared = TypeAliasType("_Shared", _Tagged)
-"""What has a name is built once, and not again for each field that is an initializer."""
+"""A named type, which pydantic builds once, and not again for each field that is an initializer."""
 Initializer = Annotated[_Shared, _AsAField(), BeforeValidator(_read, json_schema_input_type=InitializerForm)]
-"""What InitializerForm says, read as one of AnyInitializer.
+"""An InitializerForm, read as one of AnyInitializer.
 
-The framework in the context of the validation gives some names their meaning.
+The meaning of some names depends on the framework, which is in the context of the validation.
 """

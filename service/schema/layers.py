@@ -40,13 +40,13 @@ _Named = AfterValidator(lambda name: LAYER_ALIASES.get(name, name))
 
 
 class Patience:
-    """How many faults of layers are looked for; past them, the layers that follow are passed over.
+    """A limit on the faults of layers: once it is reached, the layers that follow are not validated.
 
-    It stands in the context of a validation under `patience`: a document may hold hundreds of thousands of faults, of
-    which a caller is told a hundred.
+    It is passed in the context of a validation as `patience`. A document may hold hundreds of thousands of faults, but
+    only the first hundred are reported to the caller.
 
     Args:
-        faults: how many.
+        faults: the number of faults at which validation of layers stops.
     """
 
     def __init__(self, faults: int) -> None:
@@ -55,11 +55,11 @@ class Patience:
 
     @property
     def lost(self) -> bool:
-        """Whether there were as many, so that layers may have been passed over."""
+        """Whether the limit was reached, so that some layers may not have been validated."""
         return self._found >= self._most
 
     def validate(self, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        """Validate a layer, and count its faults, those of the layers inside it included once."""
+        """Validate a layer and count its faults, including each fault of the layers inside it once."""
         found = self._found
         try:
             return validate(value)
@@ -76,23 +76,23 @@ def _patiently(value: Any, validate: ValidatorFunctionWrapHandler, info: Validat
 
 
 class LayerBase(Wire):
-    """What every layer has."""
+    """The base of all layers."""
 
     parameters: ClassVar[str]
     """The tensors of the layer and their shapes, in canonical (PyTorch) order."""
 
-    name: Name = Field(description="Prefix of the tensor names; may be empty inside a group or repeat.")
+    name: Name = Field(description="The prefix of the tensor names; it may be empty inside a group or repeat.")
 
 
 class _Leaf(LayerBase):
-    dtype: DTypeField | None = Field(default=None, description="Instead of the model's dtype.")
-    initializer: Initializer | None = Field(default=None, description="Instead of the default for the weight.")
-    fans: FanRule | None = Field(default=None, description="Instead of the model's rule for fans.")
+    dtype: DTypeField | None = Field(default=None, description="Replaces the model's dtype.")
+    initializer: Initializer | None = Field(default=None, description="Replaces the default for the weight.")
+    fans: FanRule | None = Field(default=None, description="Replaces the model's rule for fans.")
 
 
 class _Weighted(_Leaf):
     bias: bool = Field(default=True, description="Whether there is a bias.")
-    bias_initializer: Initializer | None = Field(default=None, description="Instead of zeros.")
+    bias_initializer: Initializer | None = Field(default=None, description="Replaces zeros.")
 
 
 class Linear(_Weighted):
@@ -101,8 +101,8 @@ class Linear(_Weighted):
     parameters: ClassVar = "weight (out_features, in_features), bias (out_features)"
 
     type: Annotated[Literal["linear", "dense"], _Named]
-    in_features: Count = Field(description="Inputs.")
-    out_features: Count = Field(description="Outputs.")
+    in_features: Count = Field(description="The number of inputs.")
+    out_features: Count = Field(description="The number of outputs.")
     layout: Layout = Field(default="out_in", description="in_out stores the weight as (in_features, out_features).")
 
 
@@ -112,15 +112,15 @@ class Bilinear(_Weighted):
     parameters: ClassVar = "weight (out_features, in1_features, in2_features), bias (out_features)"
 
     type: Literal["bilinear"]
-    in1_features: Count = Field(description="Size of the first input.")
-    in2_features: Count = Field(description="Size of the second input.")
-    out_features: Count = Field(description="Outputs.")
+    in1_features: Count = Field(description="The size of the first input.")
+    in2_features: Count = Field(description="The size of the second input.")
+    out_features: Count = Field(description="The number of outputs.")
 
 
 class _Convolution(_Weighted):
-    in_channels: Count = Field(description="Input channels.")
-    out_channels: Count = Field(description="Output channels.")
-    groups: Count = Field(default=1, description="Divides both channel counts.")
+    in_channels: Count = Field(description="The number of input channels.")
+    out_channels: Count = Field(description="The number of output channels.")
+    groups: Count = Field(default=1, description="The number of groups; it must divide both channel counts.")
 
 
 class Conv1d(_Convolution):
@@ -129,7 +129,7 @@ class Conv1d(_Convolution):
     parameters: ClassVar = "weight (out_channels, in_channels / groups, k), bias (out_channels)"
 
     type: Literal["conv1d"]
-    kernel_size: Kernel1 = Field(description="Size of the kernel.")
+    kernel_size: Kernel1 = Field(description="The size of the kernel.")
 
 
 class Conv2d(_Convolution):
@@ -138,7 +138,7 @@ class Conv2d(_Convolution):
     parameters: ClassVar = "weight (out_channels, in_channels / groups, k, k), bias (out_channels)"
 
     type: Literal["conv2d"]
-    kernel_size: Kernel2 = Field(description="Size of the kernel: one number, or one a dimension.")
+    kernel_size: Kernel2 = Field(description="The size of the kernel: one number, or one per dimension.")
 
 
 class Conv3d(_Convolution):
@@ -147,7 +147,7 @@ class Conv3d(_Convolution):
     parameters: ClassVar = "weight (out_channels, in_channels / groups, k, k, k), bias (out_channels)"
 
     type: Literal["conv3d"]
-    kernel_size: Kernel3 = Field(description="Size of the kernel: one number, or one a dimension.")
+    kernel_size: Kernel3 = Field(description="The size of the kernel: one number, or one per dimension.")
 
 
 class ConvTranspose1d(_Convolution):
@@ -156,7 +156,7 @@ class ConvTranspose1d(_Convolution):
     parameters: ClassVar = "weight (in_channels, out_channels / groups, k), bias (out_channels)"
 
     type: Literal["conv_transpose1d"]
-    kernel_size: Kernel1 = Field(description="Size of the kernel.")
+    kernel_size: Kernel1 = Field(description="The size of the kernel.")
 
 
 class ConvTranspose2d(_Convolution):
@@ -165,7 +165,7 @@ class ConvTranspose2d(_Convolution):
     parameters: ClassVar = "weight (in_channels, out_channels / groups, k, k), bias (out_channels)"
 
     type: Literal["conv_transpose2d"]
-    kernel_size: Kernel2 = Field(description="Size of the kernel: one number, or one a dimension.")
+    kernel_size: Kernel2 = Field(description="The size of the kernel: one number, or one per dimension.")
 
 
 class ConvTranspose3d(_Convolution):
@@ -174,22 +174,24 @@ class ConvTranspose3d(_Convolution):
     parameters: ClassVar = "weight (in_channels, out_channels / groups, k, k, k), bias (out_channels)"
 
     type: Literal["conv_transpose3d"]
-    kernel_size: Kernel3 = Field(description="Size of the kernel: one number, or one a dimension.")
+    kernel_size: Kernel3 = Field(description="The size of the kernel: one number, or one per dimension.")
 
 
 class DepthwiseConv(_Weighted):
-    """A convolution of every channel by itself: as many groups as channels."""
+    """A convolution of each channel on its own: it has as many groups as channels."""
 
     parameters: ClassVar = "weight (in_channels * depth_multiplier, 1, *kernel_size), bias (the same channels)"
 
     type: Annotated[Literal["depthwise_conv", "depthwise"], _Named]
-    in_channels: Count = Field(description="Input channels.")
-    depth_multiplier: Count = Field(default=1, description="Output channels for each input channel.")
-    kernel_size: KernelAny = Field(description="One number a dimension, one to three; a bare number k is [k, k].")
+    in_channels: Count = Field(description="The number of input channels.")
+    depth_multiplier: Count = Field(default=1, description="The number of output channels per input channel.")
+    kernel_size: KernelAny = Field(
+        description="One number per dimension, for one to three dimensions; a bare number k stands for [k, k]."
+    )
 
 
 class SeparableConv(_Weighted):
-    """A depthwise convolution, and a pointwise one that mixes its channels and has the bias."""
+    """A depthwise convolution, followed by a pointwise one that mixes the channels and has the bias."""
 
     parameters: ClassVar = (
         "depthwise.weight (in_channels * depth_multiplier, 1, *kernel_size),"
@@ -197,22 +199,26 @@ class SeparableConv(_Weighted):
     )
 
     type: Literal["separable_conv"]
-    in_channels: Count = Field(description="Input channels.")
-    out_channels: Count = Field(description="Output channels.")
-    depth_multiplier: Count = Field(default=1, description="Channels between the two for each input channel.")
-    kernel_size: KernelAny = Field(description="One number a dimension, one to three; a bare number k is [k, k].")
+    in_channels: Count = Field(description="The number of input channels.")
+    out_channels: Count = Field(description="The number of output channels.")
+    depth_multiplier: Count = Field(
+        default=1, description="The number of channels between the two convolutions per input channel."
+    )
+    kernel_size: KernelAny = Field(
+        description="One number per dimension, for one to three dimensions; a bare number k stands for [k, k]."
+    )
     pointwise_initializer: Initializer | None = Field(
-        default=None, description="For the pointwise weight, instead of what the depthwise weight has."
+        default=None, description="For the pointwise weight; by default, the initializer of the depthwise weight."
     )
 
 
 class _Recurrent(_Weighted):
-    input_size: Count = Field(description="Inputs of a step.")
-    hidden_size: Count = Field(description="Size of the state.")
-    num_layers: Count = Field(default=1, description="Layers, each on the outputs of the one before.")
+    input_size: Count = Field(description="The number of inputs at each step.")
+    hidden_size: Count = Field(description="The size of the state.")
+    num_layers: Count = Field(default=1, description="The number of layers; each reads the outputs of the one before.")
     bidirectional: bool = Field(default=False, description="Whether every layer also runs backwards.")
     recurrent_initializer: Initializer | None = Field(
-        default=None, description="For weight_hh, instead of what weight_ih has."
+        default=None, description="For weight_hh; by default, the initializer of weight_ih."
     )
 
 
@@ -221,45 +227,45 @@ class RNN(_Recurrent):
 
     parameters: ClassVar = (
         "weight_ih_l0 (hidden_size, input_size), weight_hh_l0 (hidden_size, hidden_size), bias_ih_l0 and bias_hh_l0"
-        " (hidden_size); …_reverse; …_l1 of the next layer"
+        " (hidden_size); …_reverse for the backward direction; …_l1 for the next layer"
     )
 
     type: Literal["rnn"]
 
 
 class LSTM(_Recurrent):
-    """A long short-term memory; gates i, f, g, o one after the other."""
+    """A long short-term memory, with the gates in the order i, f, g, o."""
 
     parameters: ClassVar = (
         "weight_ih_l0 (4 hidden_size, input_size), weight_hh_l0 (4 hidden_size, hidden_size), bias_ih_l0 and bias_hh_l0"
-        " (4 hidden_size); …_reverse; …_l1 of the next layer"
+        " (4 hidden_size); …_reverse for the backward direction; …_l1 for the next layer"
     )
 
     type: Literal["lstm"]
     forget_bias: Number | None = Field(
-        default=None, description="The bias of the forget gate: in bias_ih, with 0 in bias_hh."
+        default=None, description="The bias of the forget gate: bias_ih has this value, and bias_hh has 0."
     )
 
     @model_validator(mode="after")
-    def _a_forget_bias_is_of_a_bias(self) -> LSTM:
+    def _forget_bias_needs_a_bias(self) -> LSTM:
         if self.forget_bias is not None and not self.bias:
-            raise PydanticCustomError("bias", "forget_bias goes with a bias: leave it out, or bias: false")
+            raise PydanticCustomError("bias", "forget_bias needs a bias: leave out either forget_bias or bias: false")
         return self
 
 
 class GRU(_Recurrent):
-    """A gated recurrent unit; gates r, z, n one after the other."""
+    """A gated recurrent unit, with the gates in the order r, z, n."""
 
     parameters: ClassVar = (
         "weight_ih_l0 (3 hidden_size, input_size), weight_hh_l0 (3 hidden_size, hidden_size), bias_ih_l0 and bias_hh_l0"
-        " (3 hidden_size); …_reverse; …_l1 of the next layer"
+        " (3 hidden_size); …_reverse for the backward direction; …_l1 for the next layer"
     )
 
     type: Literal["gru"]
 
 
 class MultiheadAttention(_Weighted):
-    """Attention with several heads: projections of queries, keys and values, and of what the heads give."""
+    """Multi-head attention: projections of queries, keys and values, and of the outputs of the heads."""
 
     parameters: ClassVar = (
         "in_proj_weight (3 embed_dim, embed_dim), or q_proj_weight (embed_dim, embed_dim), k_proj_weight"
@@ -268,15 +274,15 @@ class MultiheadAttention(_Weighted):
     )
 
     type: Literal["multihead_attention"]
-    embed_dim: Count = Field(description="Size of queries and outputs.")
-    num_heads: Count = Field(description="Divides embed_dim.")
-    kdim: Count | None = Field(default=None, description="Size of keys, where it is not embed_dim.")
-    vdim: Count | None = Field(default=None, description="Size of values, where it is not embed_dim.")
+    embed_dim: Count = Field(description="The size of queries and outputs.")
+    num_heads: Count = Field(description="The number of heads; it must divide embed_dim.")
+    kdim: Count | None = Field(default=None, description="The size of keys, if it is not embed_dim.")
+    vdim: Count | None = Field(default=None, description="The size of values, if it is not embed_dim.")
     fused: bool | None = Field(
-        default=None, description="Whether the projections are one tensor; by default where all sizes are the same."
+        default=None, description="Whether the projections are one tensor; by default, if all sizes are the same."
     )
     out_initializer: Initializer | None = Field(
-        default=None, description="For out_proj.weight, instead of what the other projections have."
+        default=None, description="For out_proj.weight; by default, the initializer of the other projections."
     )
 
 
@@ -286,8 +292,8 @@ class Embedding(_Leaf):
     parameters: ClassVar = "weight (num_embeddings, embedding_dim)"
 
     type: Literal["embedding"]
-    num_embeddings: Count = Field(description="Rows.")
-    embedding_dim: Count = Field(description="Columns.")
+    num_embeddings: Count = Field(description="The number of rows.")
+    embedding_dim: Count = Field(description="The number of columns.")
 
 
 class LayerNorm(_Leaf):
@@ -297,13 +303,13 @@ class LayerNorm(_Leaf):
 
     type: Literal["layer_norm"]
     normalized_shape: NormalizedShape = Field(description="The normalized dimensions: one number, or a list.")
-    elementwise_affine: bool = Field(default=True, description="Whether there are a weight and a bias at all.")
+    elementwise_affine: bool = Field(default=True, description="Whether there is a weight, and a bias if bias is true.")
     bias: bool = Field(default=True, description="Whether there is a bias.")
-    bias_initializer: Initializer | None = Field(default=None, description="Instead of zeros.")
+    bias_initializer: Initializer | None = Field(default=None, description="Replaces zeros.")
 
 
 class RMSNorm(_Leaf):
-    """Normalization by the root of the mean square."""
+    """Normalization by the root mean square."""
 
     parameters: ClassVar = "weight (*normalized_shape)"
 
@@ -318,14 +324,14 @@ class GroupNorm(_Leaf):
     parameters: ClassVar = "weight (num_channels), bias (num_channels)"
 
     type: Literal["group_norm"]
-    num_groups: Count = Field(description="Divides num_channels.")
-    num_channels: Count = Field(description="Channels.")
+    num_groups: Count = Field(description="The number of groups; it must divide num_channels.")
+    num_channels: Count = Field(description="The number of channels.")
     affine: bool = Field(default=True, description="Whether there are a weight and a bias.")
-    bias_initializer: Initializer | None = Field(default=None, description="Instead of zeros.")
+    bias_initializer: Initializer | None = Field(default=None, description="Replaces zeros.")
 
 
 class _TrackedNorm(_Leaf):
-    num_features: Count = Field(description="Channels.")
+    num_features: Count = Field(description="The number of channels.")
 
 
 class BatchNorm(_TrackedNorm):
@@ -336,18 +342,18 @@ class BatchNorm(_TrackedNorm):
     type: Literal["batch_norm"]
     affine: bool = Field(default=True, description="Whether there are a weight and a bias.")
     track_running_stats: bool = Field(default=True, description="Whether there are running_mean and running_var.")
-    bias_initializer: Initializer | None = Field(default=None, description="Instead of zeros.")
+    bias_initializer: Initializer | None = Field(default=None, description="Replaces zeros.")
 
 
 class InstanceNorm(_TrackedNorm):
-    """Instance normalization; PyTorch's own has a weight and a bias only with affine=True."""
+    """Instance normalization; in PyTorch, it has a weight and a bias only with affine=True."""
 
     parameters: ClassVar = "weight, bias, running_mean, running_var, each (num_features)"
 
     type: Literal["instance_norm"]
     affine: bool = Field(default=True, description="Whether there are a weight and a bias.")
     track_running_stats: bool = Field(default=False, description="Whether there are running_mean and running_var.")
-    bias_initializer: Initializer | None = Field(default=None, description="Instead of zeros.")
+    bias_initializer: Initializer | None = Field(default=None, description="Replaces zeros.")
 
 
 class Tensor(_Leaf):
@@ -356,14 +362,19 @@ class Tensor(_Leaf):
     parameters: ClassVar = "the tensor itself, of the given shape"
 
     type: Literal["tensor"]
-    shape: Shape = Field(description="Dimensions; an empty list is a scalar.")
-    layout: Layout = Field(default="out_in", description="For its fans: (out, in, *kernel) or (*kernel, in, out).")
-    in_axes: Axes | None = Field(
-        default=None, description="For its fans, instead of a layout: the axes of inputs; negative ones count back."
+    shape: Shape = Field(description="The dimensions; an empty list is a scalar.")
+    layout: Layout = Field(
+        default="out_in",
+        description="The order of the axes, for counting fans: (out, in, *kernel) or (*kernel, in, out).",
     )
-    out_axes: Axes | None = Field(default=None, description="The axes of outputs; goes with in_axes.")
+    in_axes: Axes | None = Field(
+        default=None,
+        description="The axes of the inputs, in place of a layout; negative axes count from the end.",
+    )
+    out_axes: Axes | None = Field(default=None, description="The axes of the outputs; required with in_axes.")
     batch_axes: Axes | None = Field(
-        default=None, description="Axes of independent maps, which count for neither; all others are of the kernel."
+        default=None,
+        description="The axes of independent maps, which count in neither fan; all other axes belong to the kernel.",
     )
 
     @field_validator("in_axes", "out_axes", "batch_axes")
@@ -375,7 +386,7 @@ class Tensor(_Leaf):
         return axes and tuple(axis % rank for axis in axes)
 
     @model_validator(mode="after")
-    def _axes_say_one_thing(self) -> Tensor:
+    def _axes_are_consistent(self) -> Tensor:
         groups = (self.in_axes, self.out_axes, self.batch_axes)
         axes = [axis for group in groups for axis in group or ()]
         if all(group is None for group in groups):
@@ -383,14 +394,14 @@ class Tensor(_Leaf):
         if self.in_axes is None or self.out_axes is None:
             raise PydanticCustomError("axes", "in_axes and out_axes go together: give both")
         if {"layout", "fans"} & self.model_fields_set:
-            raise PydanticCustomError("axes", "axes stand instead of layout and fans: give one of them")
+            raise PydanticCustomError("axes", "axes replace layout and fans: give only one of them")
         if len(set(axes)) < len(axes):
             raise PydanticCustomError("axes", "in_axes, out_axes and batch_axes must name different axes")
         return self
 
 
 class Group(LayerBase):
-    """Layers under a common prefix."""
+    """Layers with a common prefix."""
 
     parameters: ClassVar = "those of its layers, named NAME.…"
 
@@ -399,12 +410,12 @@ class Group(LayerBase):
 
 
 class Repeat(LayerBase):
-    """The same layers several times, numbered."""
+    """The same layers several times, with numbers in their names."""
 
     parameters: ClassVar = "those of its layers, named NAME.0.…, NAME.1.…"
 
     type: Literal["repeat"]
-    times: Count = Field(description="How often.")
+    times: Count = Field(description="The number of repetitions.")
     start: Size = Field(default=0, description="The first number.")
     layers: tuple[AnyLayer, ...] = Field(strict=False, min_length=1, description="The layers.")
 

@@ -1,7 +1,7 @@
-"""Bytes to a specification, or to every fault of its form with a pointer into the caller's own document.
+"""From bytes to a specification, or to all faults of its form, each with a pointer into the caller's own document.
 
-JSON is read by RFC 8259, and strictly where that leaves freedom: duplicate names are refused (RFC 7493 section 2.3).
-Pointers follow RFC 6901.
+JSON is read as RFC 8259 says, and strictly where that leaves a choice: duplicate names are refused (RFC 7493 section
+2.3). Pointers follow RFC 6901.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from service.schema.layers import LAYER_ALIASES, LayerUnion, Patience
 from service.schema.model import ModelSpec
 
 MOST_MEMBERS: Final = 1024
-"""Members of an object, and items of an array other than `layers`: no specification needs as many."""
+"""The most members of an object, and items of an array other than `layers`; no specification needs this many."""
 MOST_RECEIVED: Final = 60
-"""Characters of a wrong value that are repeated to the caller."""
+"""The most characters of an invalid value that are quoted to the caller."""
 
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\[\s*\]|\{\s*\}|[,\[{]', re.DOTALL)
-"""Strings, what is empty, and what a value follows; the last alone are one character."""
+"""Strings, empty arrays and objects, and the tokens that a value follows; only the latter have one character."""
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{16}")
 _INITIALIZER_FIELDS: Final = frozenset(
     field
@@ -73,10 +73,11 @@ def read_document(raw: bytes, members: Callable[[list[tuple[str, Any]]], Any] | 
 
     Args:
         raw: UTF-8 without a byte order mark.
-        members: makes an object of its members, each name once; a dictionary where None.
+        members: builds an object from its members, and must refuse duplicate names; None for a dictionary.
 
     Raises:
-        MalformedDocument: it is not JSON: also NaN, Infinity, lone surrogates, duplicate names, or nested too deeply.
+        MalformedDocument: it is not JSON, contains NaN, Infinity, lone surrogates or duplicate names, or is nested too
+            deeply.
     """
     try:
         from_json(raw, allow_inf_nan=False)
@@ -92,12 +93,12 @@ def read_spec(raw: bytes, limits: Limits | None = None) -> ModelSpec:
 
     Args:
         raw: a JSON document.
-        limits: how many values it may have; the defaults where None.
+        limits: how many values it may have; None for the defaults.
 
     Raises:
         MalformedDocument: it is not JSON.
         LimitExceeded: it has too many values.
-        InvalidSpec: it is JSON, but not a specification; the first faults are named, and the others counted.
+        InvalidSpec: it is JSON, but not a specification; the first faults are listed, and the others counted.
     """
     _check_count(raw, (limits or Limits()).spec_values)
     document = read_document(raw, _few_members)
@@ -114,7 +115,7 @@ def _framework(document: Any) -> Any:
 
 
 def _number(text: str) -> float:
-    """A number, so that what is no whole number, or above 2^53, is not taken for one that it was rounded to."""
+    """A number that is not rounded to a different meaning: neither to an integer, nor from above 2^53 to 2^53."""
     value = float(text)
     if value == 0 and Decimal(text) != 0:
         return 5e-324
@@ -124,10 +125,10 @@ def _number(text: str) -> float:
 
 
 def remarks_on(raw: bytes) -> list[str]:
-    """What may be wrong with a specification as it came, though it is a valid one.
+    """Warnings about a valid specification as it was received.
 
-    A seed above 2^53 that came as a number may have been rounded on the way: JavaScript holds no such integer, and
-    other readers of JSON neither (RFC 8259 section 6).
+    A seed above 2^53 that came as a number may have been rounded on the way: JavaScript and other readers of JSON
+    cannot represent every such integer (RFC 8259 section 6).
     """
     if not _LONG_NUMBER.search(raw):
         return []
@@ -138,7 +139,7 @@ def remarks_on(raw: bytes) -> list[str]:
 
 
 def _check_count(raw: bytes, most: int) -> None:
-    """Count the values of a document without parsing it: each follows a comma, or opens what holds it."""
+    """Count the values of a document without parsing it: each follows a comma or an opening bracket."""
     estimate = 1 + sum(map(raw.count, (b",", b"[", b"{")))
     if estimate <= most:
         return
@@ -169,7 +170,7 @@ def _few_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Place(NamedTuple):
-    """Where a location leads: its pointer, the value there, and the dialect of an initializer there."""
+    """The place of a fault: its pointer, the value there, and the form of the initializer there."""
 
     pointer: str
     node: Any
@@ -183,7 +184,7 @@ def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], in
     for detail in details:
         place = _locate(detail["loc"], document)
         if detail["type"] == "too_short" and place.node != []:
-            continue  # its items are wrong, and named; the array is not too short
+            continue  # the array is not too short, but its items are invalid, and they are reported
         if detail["type"].startswith("union_tag") and isinstance(place.node, dict):
             place = _Place(f"{place.pointer}/type", place.node.get("type"))
         if (place.pointer, detail["msg"]) not in seen and len(faults) < MOST_FAULTS:
@@ -193,7 +194,7 @@ def _faults(details: list[ErrorDetails], document: Any) -> tuple[list[Fault], in
 
 
 def _locate(loc: tuple[int | str, ...], document: Any) -> _Place:
-    """The place of a pydantic location, which also names the members of unions passed through."""
+    """The place of a pydantic location, which also names the members of the unions on the way."""
     pointer, node, form, at_union = "", document, None, False
     for step in loc:
         if at_union:
@@ -215,7 +216,7 @@ def _path(form: Form | None, step: int | str) -> Path:
 
 
 def rule_of(detail: ErrorDetails) -> str:
-    """What a value must be, by a fault that pydantic found."""
+    """The rule behind a fault that pydantic found: what the value must be."""
     rule = _RULES.get(detail["type"])
     return detail["msg"] if rule is None else rule.format(**detail.get("ctx", {}))
 

@@ -1,6 +1,7 @@
-"""Permalinks: addresses that carry a specification, and so never change what they lead to.
+"""Permalinks: addresses that contain a specification, so that they always lead to the same weights.
 
-A permalink is base64url (RFC 4648 section 5, unpadded) of the raw DEFLATE (RFC 1951) of a canonical specification.
+A permalink is the base64url form (RFC 4648 section 5, unpadded) of a canonical specification, compressed with raw
+DEFLATE (RFC 1951).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from service.schema.model import ModelSpec
 from service.schema.parsing import read_spec
 
 MOST_IN_URL: Final = 8000
-"""Characters of a URL that every HTTP implementation should take (RFC 9110 section 4.1)."""
+"""The length of a URL that every HTTP implementation should support, in characters (RFC 9110 section 4.1)."""
 MOST_INFLATED: Final = 4 << 20
-"""Bytes that a permalink may inflate to."""
+"""The most bytes to which a permalink may inflate."""
 BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
 
 
@@ -27,10 +28,10 @@ def file_path(permalink: str, name: str, statistics: str = "expected", root: str
     """The path and query of a file of weights, below a root.
 
     Args:
-        permalink: of the specification.
-        name: of the file.
-        statistics: what the file says of each tensor; the default is left out.
-        root: what stands before the service's paths.
+        permalink: the permalink of the specification.
+        name: the name of the file.
+        statistics: the statistics that the file has for each tensor; the default is left out of the query.
+        root: the prefix of the service's paths.
     """
     query = "" if statistics == "expected" else f"?statistics={statistics}"
     return f"{root}/v1/weights/{permalink}/{name}{query}"
@@ -42,20 +43,20 @@ def statistics_path(permalink: str, root: str = "") -> str:
 
 
 def encode_permalink(canonical: bytes) -> str:
-    """The part of a URL that carries a canonical specification."""
+    """Encode a canonical specification as a permalink."""
     deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     return urlsafe_b64encode(deflate.compress(canonical) + deflate.flush()).rstrip(b"=").decode()
 
 
 def inflate_permalink(permalink: str) -> bytes:
-    """The JSON text that a permalink carries: any valid deflate of it, or itself.
+    """The JSON text in a permalink, which may be compressed in any valid way, or not at all.
 
     Raises:
-        UnknownPermalink: it is not base64url of either, or inflates to more than MOST_INFLATED bytes.
+        UnknownPermalink: the permalink is not base64url of such a text, or inflates to more than MOST_INFLATED bytes.
     """
     try:
         if not BASE64URL.fullmatch(permalink):
-            raise UnknownPermalink("a permalink is base64url")
+            raise UnknownPermalink("a permalink must be base64url")
         packed = urlsafe_b64decode(permalink.rstrip("=") + "=" * (-len(permalink.rstrip("=")) % 4))
         return packed if packed.startswith(b'{"') else _inflate(packed)
     except (ValueError, zlib.error) as error:
@@ -63,10 +64,10 @@ def inflate_permalink(permalink: str) -> bytes:
 
 
 def read_linked(text: bytes, limits: Limits | None = None) -> ModelSpec:
-    """The specification in the text that a permalink carries, in any spelling.
+    """The specification in the text of a permalink, which need not be canonical.
 
     Raises:
-        UnknownPermalink: it is none.
+        UnknownPermalink: the text is not a valid specification.
         LimitExceeded: it has too many values.
     """
     try:
@@ -74,7 +75,7 @@ def read_linked(text: bytes, limits: Limits | None = None) -> ModelSpec:
     except MalformedDocument as error:
         raise UnknownPermalink(f"the permalink does not decode: {error}") from None
     except InvalidSpec as error:
-        raise UnknownPermalink(f"the permalink carries no valid specification: {_first(error.faults)}") from None
+        raise UnknownPermalink(f"the permalink contains an invalid specification: {_first(error.faults)}") from None
 
 
 def _first(faults: Sequence[Fault]) -> str:

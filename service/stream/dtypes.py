@@ -1,4 +1,4 @@
-"""Storage formats of weights, and the one rounding from binary32 to the narrow ones.
+"""Storage formats of weights, and the single rounding from binary32 to the narrower ones.
 
 Sources: IEEE 754-2019 section 3.6 (F64, F32, F16), bfloat16 as the upper half of binary32,
 OCP 8-bit Floating Point Specification 1.0 (E4M3 without infinities, E5M2).
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 class _Small(NamedTuple):
-    """A float of one byte: mantissa bits, the exponent of its smallest normal number, the code for "too large"."""
+    """A one-byte float: its mantissa bits, the exponent of its smallest normal number, and its code for overflow."""
 
     mantissa: int
     least_exponent: int
@@ -44,7 +44,7 @@ def _small(values: Array, to: _Small) -> Array:
     magnitude = bits & 0x7FFFFFFF
     bias_change = (127 + to.least_exponent - 1) << to.mantissa
     normal = np.minimum(_round_off(magnitude, 23 - to.mantissa) - np.uint32(bias_change), np.uint32(to.too_large))
-    # Adding a power of two whose last place is the smallest subnormal lets the addition itself round.
+    # The last place of the anchor is the smallest subnormal number, so the addition itself rounds.
     anchor = np.float32(2.0 ** (to.least_exponent - to.mantissa + 23))
     subnormal = (magnitude.view(np.float32) + anchor).view(np.uint32) - anchor.view(np.uint32)
     is_subnormal = magnitude < np.float32(2.0**to.least_exponent).view(np.uint32)
@@ -69,15 +69,15 @@ class _Storage(NamedTuple):
     """A storage format.
 
     Attributes:
-        dtype: the little-endian NumPy type of the file's bytes; unsigned integers where NumPy has no such float.
-        rank: its place in a safetensors file: the reference writer's enumeration of dtypes, descending.
-        mantissa: stored mantissa bits.
+        dtype: the little-endian NumPy type of the bytes in the file; an unsigned integer where NumPy lacks the float.
+        rank: the position in a safetensors file: the reference writer's enumeration of dtypes, descending.
+        mantissa: the number of stored mantissa bits.
         smallest: the smallest value above zero.
         largest: the largest finite value.
-        aliases: what else callers may write, in capitals.
+        aliases: the other names that callers may use, in capitals.
         precision: the working precision in which values are drawn.
-        rounded: binary32 values to what is stored; None where NumPy does that.
-        exact: what is stored to binary32 values; None where the working precision is stored.
+        rounded: converts binary32 values to stored ones; None where NumPy's own conversion does.
+        exact: converts stored values to binary32; None where values are stored in the working precision.
     """
 
     dtype: np.dtype[Any]
@@ -169,32 +169,32 @@ class DType(StrEnum):
 
     @property
     def itemsize(self) -> int:
-        """Bytes a value."""
+        """The number of bytes per value."""
         return self.storage.itemsize
 
     def step(self, value: float) -> float:
-        """From a value to the next one farther from zero."""
+        """The distance from a value to the next one farther from zero."""
         return max(self.smallest, ldexp(1.0, frexp(value)[1] - 1 - self.mantissa)) if value else self.smallest
 
     def nearest(self, value: float) -> float:
-        """A value of the working precision, rounded as `narrow` does; finite here, and not too large."""
+        """A value of the working precision, rounded as `narrow` rounds it; it must be finite and must not overflow."""
         step = self.step(value)
         return round(value / step) * step
 
     def code(self, value: float) -> int:
-        """How many values of this dtype there are from zero to one of them; negative below zero."""
+        """The number of values of this dtype between zero and one of them; negative below zero."""
         step = self.step(value)
         binades = frexp(step)[1] - frexp(self.smallest)[1]
         return int(value / step) + (binades << self.mantissa) * (-1 if value < 0 else 1)
 
     def reaching(self, step: float) -> float:
-        """The least value from which on all steps are at least so long."""
+        """The smallest value from which on every step is at least this long."""
         fraction, exponent = frexp(step)
         return 0.0 if step <= self.smallest else ldexp(1.0, exponent - (fraction == 0.5) + self.mantissa)
 
     @property
     def drawn_directly(self) -> bool:
-        """Whether values are stored as they were drawn: without a rounding, and in the byte order of this machine."""
+        """Whether values are stored as drawn: without rounding, and in the byte order of this machine."""
         return self.exact is None and self.storage.isnative
 
 
@@ -202,8 +202,8 @@ def narrow(values: Array, dtype: DType, out: Array) -> Array:
     """Round binary32 values once, to nearest even with gradual underflow, into a narrower dtype.
 
     Args:
-        values: float32 in the machine's byte order, shape (n,), finite; what is too large becomes infinity (NaN in
-            F8_E4M3).
+        values: float32 in the machine's byte order, shape (n,), finite. A value that is too large becomes infinity (NaN
+            in F8_E4M3).
         dtype: F16, BF16, F8_E4M3 or F8_E5M2; F32 and F64 copy.
         out: shape (n,), of `dtype.storage`.
     """
@@ -217,6 +217,6 @@ def widen(stored: Array, dtype: DType) -> Array:
 
     Args:
         stored: shape (n,), of `dtype.storage`.
-        dtype: the dtype that the bytes are in.
+        dtype: the dtype of the stored values.
     """
     return dtype.exact(stored) if dtype.exact else stored

@@ -1,7 +1,7 @@
-"""Engines: what turns random words into the values of the stream, behind one small interface.
+"""Engines: they turn random words into the values of the stream, behind one small interface.
 
-NumPy is the reference, and draws everything everywhere. Another engine says which kinds it draws; it must give the same
-bits, which `service.stream.known_answers` checks, and what it lacks is drawn by NumPy.
+NumPy is the reference: it draws every kind of distribution on every machine. Another engine declares the kinds that it
+draws. It must give the same bits, which `service.distributions.known_answers` checks; NumPy draws the other kinds.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from service.stream.words import MOST_WORDS, Elements, Words, WordSource
 Array = NDArray[Any]
 Kind = Literal["uniform", "normal", "truncated_normal", "cut_normal"]
 Scalars = tuple[float, ...]
-"""What defines a distribution of some kind, in binary64: the arguments of its quantile function after the words."""
+"""The parameters of a distribution in binary64: the arguments of its quantile function that follow the words."""
 
 
 class Engine(Protocol):
-    """Draws elements of tensors, each from its own random word."""
+    """Draws the elements of tensors, each from its own random word."""
 
     @property
     def kinds(self) -> Collection[Kind]:
-        """The kinds of distributions that it draws."""
+        """The kinds of distributions that this engine draws."""
 
-    def fill(  # noqa: PLR0913, PLR0917 - all that an element depends on
+    def fill(  # noqa: PLR0913, PLR0917 - everything that an element depends on
         self, kind: Kind, scalars: Scalars, source: WordSource, elements: Elements, dtype: DType, out: Array
     ) -> None:
         """Draw some elements of a tensor.
 
         Args:
-            kind: of the distribution; one of `kinds`.
-            scalars: of the distribution.
+            kind: the kind of the distribution, one of `kinds`.
+            scalars: the parameters of the distribution.
             source: the tensor's random words.
-            elements: which elements, by canonical index: a range of step 1, or int64 indices of shape (n,).
-            dtype: what the values are rounded to.
-            out: where they go, shape (n,), of `dtype.storage`.
+            elements: the canonical indices: a range of step 1, or int64 indices of shape (n,).
+            dtype: the dtype to which the values are rounded.
+            out: receives the values, shape (n,), of `dtype.storage`.
         """
 
 
 class NumPyEngine:
-    """The reference: every step is one correctly rounded operation, which is one call of NumPy."""
+    """The reference engine: every step is one correctly rounded operation and one NumPy call."""
 
     @property
     def kinds(self) -> Collection[Kind]:
-        """All that there are."""
+        """All kinds."""
         return _QUANTILES
 
     def fill(  # noqa: PLR0913, PLR0917 - see Engine
@@ -64,14 +64,14 @@ class NumPyEngine:
 
 
 def quantile(kind: Kind, scalars: Scalars, words: Words, p: Precision, out: Array) -> Array:
-    """The values of some words, which may be overwritten, in a working precision.
+    """Map random words to values in a working precision.
 
     Args:
-        kind: of the distribution.
-        scalars: of the distribution.
-        words: of `p`, shape (n,).
+        kind: the kind of the distribution.
+        scalars: the parameters of the distribution.
+        words: words of `p`, shape (n,); may be overwritten.
         p: the working precision.
-        out: where the values go, shape (n,), of the working precision.
+        out: receives the values, shape (n,), of the working precision.
     """
     return _QUANTILES[kind](words, *scalars, p, out)
 
@@ -88,7 +88,7 @@ def _fill_block(  # noqa: PLR0913, PLR0917 - see Engine
 
 
 def _cut_normal(words: Words, location: float, std: float, *ends: Any) -> Array:
-    """Of the scalars after these two, the ends and probabilities of a cut; then, as always, precision and memory."""
+    """`ends` holds the fields of the cut, and then, as for every kind, the precision and the output array."""
     *cut, _, out = ends
     return cut_normal(words, Cut(*cut), location, std, out)
 
@@ -101,15 +101,15 @@ _QUANTILES: Final[dict[Kind, Callable[..., Array]]] = {
 }
 NUMPY: Final = NumPyEngine()
 ENGINES: Final[tuple[Engine, ...]] = ()
-"""The engines besides NumPy that this installation has; of those that draw a kind right, the last is used."""
+"""The engines besides NumPy in this installation; where several draw a kind correctly, the last one is used."""
 _chosen: dict[Kind, Engine] = {}
 
 
 def use(engine: Engine, kinds: Iterable[Kind]) -> None:
-    """Draw some kinds by an engine from now on."""
+    """Draw the given kinds with an engine from now on."""
     _chosen.update(dict.fromkeys(kinds, engine))
 
 
 def engine_of(kind: Kind) -> Engine:
-    """What draws a kind of distributions in this process."""
+    """The engine that draws a kind of distribution in this process."""
     return _chosen.get(kind, NUMPY)

@@ -1,6 +1,6 @@
-"""The two working precisions, binary32 and binary64, and the constants of stream version 1 in each.
+"""The two working precisions, binary32 and binary64, with the constants of stream version 1 in each.
 
-The rational functions are minimax fits: PC/QC of the central normal quantile, PT/QT of its tail, LG of the logarithm.
+The rational functions are minimax fits: PC/QC to the central normal quantile, PT/QT to its tail, LG to the logarithm.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ Scalar = Any
 
 @dataclass(frozen=True, eq=False)
 class Precision:
-    """One IEEE 754 binary format and what the stream does in it (docs/stream.md, sections 4 and 6)."""
+    """An IEEE 754 binary format and the stream's constants in it (docs/stream.md, sections 4 and 6)."""
 
     word: type[np.unsignedinteger[Any]]
     signed: type[np.signedinteger[Any]]
     floating: type[np.floating[Any]]
     shift: int
-    """Right shift of a signed word that leaves an odd integer of 24 (53) bits after `| 1`."""
+    """The right shift that turns a signed word into an odd integer of 24 (53) bits, after `| 1`."""
     mantissa: int
-    """Stored mantissa bits: 23 or 52."""
+    """The number of stored mantissa bits: 23 or 52."""
     root_half: int
     """M, the bits just above those of the square root of one half: where the tail splits exponent and mantissa."""
     most_sigmas: str
-    """The largest |N| there is, in hexadecimal."""
+    """The largest possible |N|, in hexadecimal."""
     constants: dict[str, str]
     """Hexadecimal constants, lowest power first."""
 
     @cached_property
     def bits(self) -> int:
-        """Bits of a word: 32 or 64."""
+        """The number of bits in a word: 32 or 64."""
         return 8 * np.dtype(self.word).itemsize
 
     @cached_property
     def unit(self) -> Scalar:
-        """2^-24 or 2^-53: what an odd integer is multiplied by to become a symmetric fraction."""
+        """2^-24 or 2^-53, the factor that turns an odd integer into a symmetric fraction."""
         return self.floating(2.0 ** -(self.bits - self.shift - 1))
 
     @cached_property
     def coefficients(self) -> dict[str, tuple[Scalar, ...]]:
-        """Every constant in the working precision, each a tuple, lowest power first."""
+        """Every constant as a tuple in the working precision, lowest power first."""
         return {
             name: tuple(self.floating(float.fromhex(text)) for text in texts.split())
             for name, texts in self.constants.items()

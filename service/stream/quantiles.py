@@ -1,7 +1,7 @@
-"""Quantiles: a random word becomes a symmetric fraction, a truncated normal or a normal value.
+"""Quantiles: a random word becomes a uniform, a truncated normal or a normal value.
 
-Every step is one correctly rounded IEEE 754 operation (+ - x / sqrt, integer shifts and masks, integer to float),
-each a NumPy call of its own, so nothing is fused and no libm, BLAS or reduction takes part.
+Every step is one correctly rounded IEEE 754 operation (+ - x / sqrt, integer shifts and masks, integer to float) in a
+NumPy call of its own. Nothing is fused, and no libm, BLAS or reduction is involved.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Array = NDArray[Any]
 
 
 def uniform(words: Array, low: float, high: float, p: Precision, out: Array) -> Array:
-    """Uniform on (low, high): x . half width + midpoint, clamped; an end may be hit only where there is a midpoint.
+    """Uniform on (low, high): x . half width + midpoint, clamped. Only with a midpoint other than 0 can an end be hit.
 
     Args:
         words: words of `p`, shape (n,); overwritten.
-        low: lower end, binary64, finite.
-        high: upper end, binary64, finite, above `low`.
+        low: the lower end, binary64, finite.
+        high: the upper end, binary64, finite, above `low`.
         p: the working precision.
-        out: where the values go, shape (n,), of the working precision.
+        out: receives the values, shape (n,), of the working precision.
     """
     midpoint = (high + low) / 2
     _fraction(words, p.floating((high - low) / 2), p, out)
@@ -36,14 +36,14 @@ def uniform(words: Array, low: float, high: float, p: Precision, out: Array) -> 
 
 
 def truncated_normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
-    """A normal cut at mean +- 2 std: the central quantile of each word's symmetric fraction.
+    """A normal truncated at mean +- 2 std: the central quantile of each word's symmetric fraction.
 
     Args:
         words: words of `p`, shape (n,); overwritten.
         mean: binary64.
-        std: standard deviation before the cut, binary64.
+        std: the standard deviation before truncation, binary64.
         p: the working precision.
-        out: where the values go, shape (n,), of the working precision.
+        out: receives the values, shape (n,), of the working precision.
     """
     y = _fraction(words, p.floating(1), p, scratch("y", p.floating, words.size))
     r = one_less_square(y, p, out=scratch("r", p.floating, words.size))
@@ -51,14 +51,14 @@ def truncated_normal(words: Array, mean: float, std: float, p: Precision, out: A
 
 
 def normal(words: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
-    """A normal; |value - mean| <= 6.338 std in binary32, 9.155 std in binary64.
+    """A normal, where |value - mean| <= 6.338 std in binary32 and 9.155 std in binary64.
 
     Args:
         words: words of `p`, shape (n,); overwritten.
         mean: binary64.
-        std: standard deviation, binary64.
+        std: the standard deviation, binary64.
         p: the working precision.
-        out: where the values go, shape (n,), of the working precision.
+        out: receives the values, shape (n,), of the working precision.
     """
     y, r = scratch("y", p.floating, words.size), scratch("r", p.floating, words.size)
     _times(_odd(words, p, out=r.view(p.signed)), p.coefficients["Y"][0], p, out=y)
@@ -74,13 +74,13 @@ def _fraction(words: Array, scale: Scalar, p: Precision, out: Array) -> Array:
     """The symmetric fraction of each word, an odd multiple of 2^-24 (2^-53) in (-1, 1), times a scale."""
     k = _odd(words, p, out=words.view(p.signed))
     folded = scale * p.unit
-    if folded / p.unit == scale:  # nothing was lost, so rounding k . folded is rounding (k . unit) . scale
+    if folded / p.unit == scale:  # no bit was lost, so k . folded and (k . unit) . scale round to the same value
         return _times(k, folded, p, out)
     return np.multiply(_times(k, p.unit, p, out), scale, out=out)
 
 
 def _times(k: Array, factor: Scalar, p: Precision, out: Array) -> Array:
-    """Integers, which are overwritten, as floats times a factor; `out` is written once, as it may be cold memory."""
+    """Integers, overwritten here, as floats times a factor. `out` is written only once, as it may not be in a cache."""
     values = k.view(p.floating)
     np.copyto(values, k, casting="same_kind")
     np.multiply(values, factor, out=out)
@@ -88,7 +88,7 @@ def _times(k: Array, factor: Scalar, p: Precision, out: Array) -> Array:
 
 
 def scaled(values: Array, mean: float, std: float, p: Precision, out: Array) -> Array:
-    """Values of a standard distribution times std, and mean added where it is not 0."""
+    """Values of a standard distribution times `std`, plus `mean` unless it is 0."""
     np.multiply(values, p.floating(std), out=out)
     return out if mean == 0 else np.add(out, p.floating(mean), out=out)
 
@@ -99,14 +99,14 @@ def _odd(words: Array, p: Precision, out: Array) -> Array:
 
 
 def one_less_square(y: Array, p: Precision, out: Array) -> Array:
-    """What decides between centre and tail: r = 1 - y . y, shape (n,)."""
+    """Compute r = 1 - y . y, shape (n,), whose sign decides between centre and tail."""
     np.multiply(y, y, out=out)
     np.subtract(p.floating(1), out, out=out)
     return out
 
 
 def negative_places(r: Array) -> Array:
-    """The places where r < 0, by groups of four: NumPy searches without branches only where a tenth is set."""
+    """The positions where r < 0, found in groups of four: NumPy's search is branch-free only if a tenth are set."""
     padded = scratch("negative", np.bool_, -(-r.size // 4) * 4)
     padded[r.size :] = False
     np.less(r, 0, out=padded[: r.size])
@@ -118,7 +118,7 @@ def negative_places(r: Array) -> Array:
 
 
 def horner(coefficients: tuple[Scalar, ...], x: Array, out: Array) -> Array:
-    """A polynomial, lowest power first, evaluated from the highest; shape (n,)."""
+    """A polynomial by Horner's rule, shape (n,); its coefficients are given lowest power first."""
     *lower, highest = coefficients
     np.multiply(x, highest, out=out)
     for c in lower[:0:-1]:
@@ -128,14 +128,14 @@ def horner(coefficients: tuple[Scalar, ...], x: Array, out: Array) -> Array:
 
 
 def central(y: Array, r: Array, q: Array, p: Precision) -> Array:
-    """PC(r) / QC(r) . y, in the memory of y; `q` is working memory."""
+    """PC(r) / QC(r) . y, written over y; `q` is working memory."""
     values = horner(p.coefficients["PC"], r, scratch("p", p.floating, r.size))
     np.divide(values, horner(p.coefficients["QC"], r, q), out=values)
     return np.multiply(values, y, out=y)
 
 
 def _tail(words: Array, p: Precision) -> Array:
-    """The tail quantile of signed words, which are overwritten."""
+    """The tail quantile of signed words; they are overwritten."""
     value, u, q = (scratch(f"tail {use}", p.floating, words.size) for use in ("value", "u", "q"))
     sign = np.right_shift(words, p.bits - 1, out=scratch("tail sign", p.signed, words.size))
     _minus_two_log(_tail_probability(words, sign, p), p, out=u)
@@ -157,7 +157,7 @@ def _tail_probability(words: Array, sign: Array, p: Precision) -> Array:
 
 
 def _minus_two_log(t: Array, p: Precision, out: Array) -> Array:
-    """-2 ln(t . 2^-33), or of t . 2^-65 in binary64; the integers t are overwritten."""
+    """-2 ln(t . 2^-33), in binary64 -2 ln(t . 2^-65); the integers t are overwritten."""
     one, root_half = p.floating(1), p.signed(p.root_half)
     m, e = scratch("tail m", p.floating, t.size), scratch("tail e", p.floating, t.size)
     np.copyto(m, t, casting="same_kind")

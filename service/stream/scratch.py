@@ -1,4 +1,4 @@
-"""Working memory: arrays that a thread keeps and uses again, so that drawing allocates nothing of its own."""
+"""Working memory: arrays that a thread keeps and reuses, so that drawing allocates no memory."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _thread = _Arrays()
 
 
 def scratch(use: str, scalar: type[Scalar], size: int) -> NDArray[Scalar]:
-    """An uninitialised array of this thread's own; the next call for the same use gets the same memory.
+    """An uninitialised array that belongs to this thread; the next call for the same use returns the same memory.
 
     Args:
-        use: names the memory; two arrays that must live at once need two names.
+        use: names the memory; two arrays that are needed at the same time need two names.
         scalar: the element type.
-        size: number of elements.
+        size: the number of elements.
 
     Returns:
         An array of shape (size,).

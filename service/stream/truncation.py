@@ -1,6 +1,6 @@
-"""A normal cut at any two ends: random words become values between them.
+"""The normal truncated to any interval: random words become values between its ends.
 
-Drawn in binary64 for every dtype, each step one correctly rounded operation, as in `quantiles`.
+Values are drawn in binary64 for every dtype. Each step is one correctly rounded operation, as in `quantiles`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 BLOCK: Final = 1 << 16
-"""Words drawn at once, which bounds the working memory: 64-bit arrays for words of 32 bits, too."""
+"""The number of words drawn at once. It bounds the working memory, whose arrays have 64 bits even for 32-bit words."""
 FRACTION_BITS: Final = 62
 UNIT: Final = 2.0**-FRACTION_BITS
-"""What the integer of a word is multiplied by to become its symmetric fraction."""
+"""The factor that turns the integer of a word into its symmetric fraction."""
 
 
 def _coefficients(texts: str) -> tuple[np.float64, ...]:
@@ -40,26 +40,28 @@ TAIL_Q: Final = _coefficients(
     " 0x1.00f76cb51d70dp-8 0x1.d2cf8ddaac4b2p-13 0x1.b184093a6d92ep-18 0x1.5da65285ea96ap-24"
     " 0x1.570df89237aa6p-32"
 )
-"""TAIL_P(u) / TAIL_Q(u) is the tail quantile in u = sqrt(-2 ln t) - S0: 2 at u = 0, where the central one ends.
+"""TAIL_P(u) / TAIL_Q(u) is the tail quantile as a function of u = sqrt(-2 ln t) - S0; at u = 0, where the central
+quantile ends, it is 2.
 
-A minimax fit made for this project, for every t from Phi(-2) down to 2^-1022, at 37.5 sigmas; PT/QT end at t = 2^-65.
-Relative error: 7e-17 with these coefficients evaluated exactly, 8e-16 in binary64.
+This minimax fit was made for this project. It holds for every t from Phi(-2) down to 2^-1022, which is at 37.5 sigmas,
+whereas PT/QT end at t = 2^-65. The relative error is 7e-17 in exact arithmetic and 8e-16 in binary64.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a standard normal is cut, and how its probability lies; every number is a real one, rounded once.
+    """The ends of a truncated standard normal, and its probabilities; every number is the exact one, rounded once.
 
     Attributes:
-        low: lower end, in sigmas; may be -inf.
-        high: upper end, in sigmas, above `low`; may be inf.
-        below: probability below `low`, 0 where it is under 2^-1022.
-        above: probability above `high`, 0 where it is under 2^-1022.
+        low: the lower end, in sigmas; may be -inf.
+        high: the upper end, in sigmas, above `low`; may be inf.
+        below: the probability below `low`; 0 where it is less than 2^-1022.
+        above: the probability above `high`; 0 where it is less than 2^-1022.
         half: half the probability between the ends; at least 2^-951.
-        anchor: the symmetric fraction from which y is measured: that of the end nearer to 0, or 0 between the ends.
+        anchor: the symmetric fraction from which y is measured: -1 or 1 at the end nearer to the mean, where both ends
+            lie on one side of it, and otherwise 0.
         origin: y at the anchor, where y = (Phi - 1/2) / c and c = Phi(2) - 1/2.
-        slope: half / c, which is what y grows by per unit of the symmetric fraction.
+        slope: half / c, by which y grows per unit of the symmetric fraction.
     """
 
     low: float
@@ -73,20 +75,20 @@ class Cut:
 
 
 def cut_normal(words: Array, cut: Cut, mean: float, std: float, out: Array) -> Array:
-    """A normal cut at mean + low . std and mean + high . std; no value passes an end, though roundings may hit it.
+    """A normal truncated at mean + low . std and mean + high . std. No value passes an end, but rounding may hit it.
 
     Args:
-        words: uint32 or uint64, shape (n,); may be overwritten. Those of 32 bits stand for the middle of all words of
-            64 bits that begin with them.
+        words: uint32 or uint64, shape (n,); may be overwritten. A 32-bit word stands for the middle of all 64-bit words
+            that begin with it.
         cut: the ends, in units of `std`.
-        mean: mean before the cut, binary64.
-        std: standard deviation before the cut, binary64.
-        out: where the values go, shape (n,): float64, or float32, to which they are rounded at the very end.
+        mean: the mean before truncation, binary64.
+        std: the standard deviation before truncation, binary64.
+        out: receives the values, shape (n,): float64, or float32, to which they are rounded at the very end.
     """
     for first in range(0, words.size, BLOCK):
         block = slice(first, first + BLOCK)
         values = _quantiles(_integers(words[block]), cut)
-        np.clip(values, cut.low, cut.high, out=values)  # before scaling, which is monotone: it keeps them between
+        np.clip(values, cut.low, cut.high, out=values)  # scaling is monotone, so the values stay between the ends
         np.multiply(values, std, out=values)
         if mean != 0:
             np.add(values, mean, out=values)
@@ -95,7 +97,7 @@ def cut_normal(words: Array, cut: Cut, mean: float, std: float, out: Array) -> A
 
 
 def _integers(words: Array) -> Integers:
-    """The symmetric fractions of words in units of 2^-62: the complement of a word has the negative one."""
+    """The symmetric fractions of words, in units of 2^-62; the complement of a word has the opposite fraction."""
     k = scratch("cut k", np.int64, words.size)
     if words.itemsize == 4:
         np.left_shift(words.view(np.int32), FRACTION_BITS - 31, out=k, dtype=np.int64)
@@ -105,8 +107,8 @@ def _integers(words: Array) -> Integers:
 
 
 def _quantiles(k: Integers, cut: Cut) -> Floats:
-    """Values of standard deviation 1 before the cut; `k` is overwritten."""
-    if abs(cut.origin) > 1:  # what the rule below comes to where all lies beyond 2 sigmas, on one side
+    """The values for a standard deviation of 1 before truncation; `k` is overwritten."""
+    if abs(cut.origin) > 1:  # every value lies beyond 2 sigmas on one side, where the rule below gives the same
         return _tail(k, np.float64(cut.origin), cut)
     y, r = scratch("cut y", np.float64, k.size), scratch("cut r", np.float64, k.size)
     _central_fraction(k, cut, r.view(np.int64), out=y)
@@ -119,7 +121,7 @@ def _quantiles(k: Integers, cut: Cut) -> Floats:
 
 
 def _central_fraction(k: Integers, cut: Cut, distances: Integers, out: Floats) -> None:
-    """y, which is +-1 at +-2 sigmas; `distances` is working memory."""
+    """y, which is -1 and 1 at -2 and 2 sigmas; `distances` is working memory."""
     np.subtract(k, cut.anchor << FRACTION_BITS, out=distances)
     np.copyto(out, distances, casting="same_kind")
     np.multiply(out, cut.slope * UNIT, out=out)
@@ -127,7 +129,7 @@ def _central_fraction(k: Integers, cut: Cut, distances: Integers, out: Floats) -
 
 
 def _tail(k: Integers, sides: Floats | np.float64, cut: Cut) -> Floats:
-    """Values beyond 2 sigmas on the side of each sign, from the probability beyond them; `k` is overwritten."""
+    """Values beyond 2 sigmas, on the side of each sign, from the probability beyond them; `k` is overwritten."""
     value, u, q = (scratch(f"cut tail {use}", np.float64, k.size) for use in ("value", "u", "q"))
     _minus_two_log(_probability(k, sides, cut, out=q), out=u)
     np.sqrt(u, out=u)
@@ -138,7 +140,7 @@ def _tail(k: Integers, sides: Floats | np.float64, cut: Cut) -> Floats:
 
 
 def _probability(k: Integers, sides: Floats | np.float64, cut: Cut, out: Floats) -> Floats:
-    """The probability beyond a value: that beyond the end of its side, and that from there to the end."""
+    """The probability beyond a value: from the value to the end on its side, plus the probability beyond that end."""
     negative = np.right_shift(sides.view(np.int64), 63)
     np.bitwise_xor(k, negative, out=k)
     np.subtract((1 << FRACTION_BITS) + negative, k, out=k)
@@ -148,7 +150,7 @@ def _probability(k: Integers, sides: Floats | np.float64, cut: Cut, out: Floats)
 
 
 def _minus_two_log(t: Floats, out: Floats) -> None:
-    """-2 ln t for normal t, which is overwritten: the logarithm of the tail of a normal, from a float."""
+    """-2 ln t for floats t that are not subnormal; `t` is overwritten."""
     one, root_half = np.float64(1), BINARY64.root_half
     e, q = scratch("cut tail e", np.float64, t.size), scratch("cut tail value", np.float64, t.size)
     b = np.subtract(t.view(np.int64), root_half, out=t.view(np.int64))

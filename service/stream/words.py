@@ -1,6 +1,6 @@
 """Random words: AES-128-CTR keystreams, one for each (seed, tensor name, lane).
 
-Source: NIST SP 800-38A section 6.5 (CTR mode), FIPS 197 (AES), FIPS 180-4 (SHA-256).
+Sources: NIST SP 800-38A section 6.5 (CTR mode), FIPS 197 (AES), FIPS 180-4 (SHA-256).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORD_BYTES: Final = 4
 BLOCK_BYTES: Final = 16
 WORDS_IN_BLOCK: Final = BLOCK_BYTES // WORD_BYTES
 MOST_WORDS: Final = 1 << 19
-"""Words in one call; longer requests are the caller's to split."""
+"""The most words in one call; callers must split longer requests."""
 SCATTERED_WORDS: Final = 1 << 16
 _ZEROS: Final = bytes(MOST_WORDS * WORD_BYTES + BLOCK_BYTES)
 
@@ -29,7 +29,7 @@ _FIRST_WORDS: Final = np.arange(SCATTERED_WORDS, dtype=np.intp) * WORDS_IN_BLOCK
 Words = NDArray[np.uint32] | NDArray[np.uint64]
 Indices = NDArray[np.int64]
 Shape = tuple[int, ...]
-"""The sizes of a tensor's axes, or some of its axes."""
+"""The sizes of a tensor's axes, or the indices of some axes."""
 Elements = range | Indices
 
 
@@ -38,7 +38,7 @@ def derive_key(seed: int, name: str, lane: int = 0) -> bytes:
 
     Args:
         seed: 0 to 2^64 - 1.
-        name: the tensor's canonical name; UTF-8 as given, never normalised.
+        name: the tensor's canonical name, encoded as UTF-8 without normalisation.
         lane: 0 for the words, 1 for the lower halves of 64-bit words.
 
     Returns:
@@ -59,23 +59,23 @@ class WordSource:
     name: str
 
     def words(self, elements: Elements, bits: int) -> Words:
-        """The words of some elements, in this thread's scratch: valid until its next call.
+        """The words of the given elements, in this thread's scratch memory: valid until its next call.
 
         Args:
             elements: a range of step 1, or any indices; at most MOST_WORDS of them.
-            bits: 32, or 64 for lane 0 above lane 1.
+            bits: 32, or 64 with lane 0 in the upper half and lane 1 in the lower.
 
         Returns:
-            One word an element, uint32 or uint64.
+            One word per element, uint32 or uint64, shape (n,).
         """
         upper = self.lane(0, elements)
         return upper if bits == 32 else _joined(upper, self.lane(1, elements))
 
     def lane(self, lane: int, elements: Elements) -> NDArray[np.uint32]:
-        """The 32-bit words of one lane, in this thread's scratch: valid until its next call.
+        """The 32-bit words of one lane, in this thread's scratch memory: valid until its next call.
 
         Args:
-            lane: 0 and 1 are those of the values; further ones are for schemes that need more than a word an element.
+            lane: 0 and 1 are the lanes of the values; further lanes serve schemes that need more words per element.
             elements: a range of step 1, or any indices; at most MOST_WORDS of them.
         """
         if isinstance(elements, range):
@@ -92,10 +92,10 @@ class WordSource:
         return _native(keystream[:size])[skip:]
 
     def _scattered(self, lane: int, indices: Indices) -> NDArray[np.uint32]:
-        # Encrypting a counter alone (ECB) gives the keystream block of CTR that it stands for, four words of it.
+        # Encrypting a single counter (ECB) gives the CTR keystream block at that counter, which holds four words.
         words = scratch(f"scattered {lane}", np.uint32, indices.size)
         key = algorithms.AES(derive_key(self.seed, self.name, lane))
-        cipher = Cipher(key, modes.ECB()).encryptor()  # noqa: S305 - single counter blocks, which is what CTR does
+        cipher = Cipher(key, modes.ECB()).encryptor()  # noqa: S305 - it encrypts single counter blocks, as CTR does
         for first in range(0, indices.size, SCATTERED_WORDS):
             some = slice(first, first + SCATTERED_WORDS)
             _pick(_blocks(cipher, indices[some]), indices[some], out=words[some])
@@ -103,7 +103,7 @@ class WordSource:
 
 
 def _blocks(cipher: CipherContext, indices: Indices) -> NDArray[np.uint32]:
-    """The keystream blocks that hold the words of some indices, one block an index, shape (4 n,)."""
+    """The keystream blocks that hold the words of the given indices, one block per index, shape (4 n,)."""
     counters = scratch("counters", np.int64, 2 * indices.size).reshape(-1, 2)
     counters[:, 0] = 0
     np.right_shift(indices, 2, out=counters[:, 1])
@@ -115,13 +115,13 @@ def _blocks(cipher: CipherContext, indices: Indices) -> NDArray[np.uint32]:
 
 
 def _native(keystream: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """The little-endian words of a keystream, which they may replace, in the byte order of this machine."""
+    """The little-endian words of a keystream in the byte order of this machine; they may replace the keystream."""
     words = keystream.view(np.uint32)
     return words if sys.byteorder == "little" else words.byteswap(inplace=True)
 
 
 def _pick(blocks: NDArray[np.uint32], indices: Indices, out: NDArray[np.uint32]) -> None:
-    """Of each block the word of its index."""
+    """Take from each block the word of its index."""
     places = scratch("places", np.intp, indices.size)
     np.bitwise_and(indices, WORDS_IN_BLOCK - 1, out=places, casting="same_kind")
     np.add(places, _FIRST_WORDS[: indices.size], out=places)

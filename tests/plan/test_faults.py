@@ -84,21 +84,21 @@ def test_a_forget_bias_goes_with_a_bias() -> None:
     [(pointer, message)] = faults(cells(bias=False, forget_bias=1))
 
     assert pointer == "/layers/0"
-    assert message.startswith("forget_bias goes with a bias")
+    assert message.startswith("forget_bias needs a bias")
 
 
 # Initializers that a parameter cannot have.
 
-RANK: Final = "it needs a weight of rank {}, and this has rank {}; use {}"
+RANK: Final = "it needs a weight of rank {}, but this one has rank {}; use {}"
 KERNEL: Final = RANK.format("at least 3", 2, "identity for a matrix")
 NO_FANS: Final = (
-    "it needs fan_in and fan_out, which a bias, a norm, and a tensor below rank 2 or without elements has not;"
+    "it needs fan_in and fan_out; a bias, a norm, and a tensor below rank 2 or without elements have none;"
     " use normal, truncated_normal, uniform, constant, zeros or ones"
 )
-NO_CONNECTION: Final = "it needs inputs and outputs, which a norm, and a tensor without elements has not; use normal"
-SEVERAL: Final = "it needs one axis of inputs and one of outputs, and here one of them has {}; use normal"
-TOO_MANY_INPUTS: Final = "it needs at most as many inputs as outputs, and here {} go to {}; use orthogonal"
-NO_DEFAULT: Final = "{} has no layer of this kind, so no default for it; name an initializer"
+NO_CONNECTION: Final = "it needs inputs and outputs; a norm and a tensor without elements have none; use normal"
+SEVERAL: Final = "it needs one axis of inputs and one of outputs, but the inputs or the outputs have {}; use normal"
+TOO_MANY_INPUTS: Final = "it needs at most as many inputs as outputs; got {} inputs and {} outputs; use orthogonal"
+NO_DEFAULT: Final = "{} has no layer of this kind, and so no default for it; name an initializer"
 SIX_CHANNELS: Final = "groups must divide the 6 outputs; 4 does not"
 NO_GAIN: Final = "its gain is 0.0; it must be above 0"
 NO_DEVIATION: Final = "its standard deviation is 0.0; it must be above 0 and finite"
@@ -155,7 +155,7 @@ OF_TENSORS: Final[list[tuple[Layer, Any, str]]] = [
             ),
             (
                 of("truncated_normal", low=1, high=1 + 2**-52, mean=2**40, absolute=True),
-                f"it is cut at {1.0 - 2**40} and {1.0 - 2**40}; the lower end must be below the upper",
+                f"the cut is from {1.0 - 2**40} to {1.0 - 2**40} sigmas; the lower end must be below the upper",
             ),
             (of("truncated_normal", std=1e-300, multiplier=1e-300), NO_DEVIATION),
             (of("normal", std=1e-300, multiplier=1e-300), NO_DEVIATION),
@@ -170,7 +170,7 @@ OF_TENSORS: Final[list[tuple[Layer, Any, str]]] = [
             (of("kaiming_normal", negative_slope=1e200), NO_GAIN),
             (
                 of("uniform", low=1, high=1 + 2**-40, multiplier=2**-20),
-                f"its ends are {1 + 2**-41} and {1 + 2**-41}; the lower must be below the upper",
+                f"its ends are {1 + 2**-41} and {1 + 2**-41}; the lower end must be below the upper",
             ),
         )
     ),

@@ -96,7 +96,7 @@ ONE_MORE: Final[list[tuple[tuple[Layer, ...], str, int, str]]] = [
 WHAT: Final = {
     "whole_elements": "elements of a matrix that is drawn whole",
     "whole_total_elements": "elements of matrices that are drawn whole",
-    "whole_bytes": "bytes of matrices that lie across each other in a tensor",
+    "whole_bytes": "bytes of interleaved matrices in a tensor",
 }
 
 

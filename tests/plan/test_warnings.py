@@ -28,7 +28,7 @@ def embedding(initializer: Any, **more: Any) -> Layer:
 def test_names_that_unicode_takes_for_the_same_are_a_warning() -> None:
     plan = planned(tensor("\u00e9", ()), tensor("e\u0301", ()), tensor("w", ()))
 
-    assert plan.warnings == ("'\u00e9' stands 2 times after Unicode normalisation",)
+    assert plan.warnings == ("'\u00e9' occurs 2 times after Unicode normalisation",)
     assert planned(tensor("w", ())).warnings == ()
 
 
@@ -112,8 +112,8 @@ def test_what_nobody_wrote_is_no_warning_under_keras() -> None:
 # Schemes that guess which axes are inputs.
 
 CONVOLUTION: Final = (
-    "takes the shape [8, 256, 64] for that of a convolution, (out, in, *kernel);"
-    " if it is none, give in_axes, out_axes and batch_axes, or layout in_out"
+    "reads the shape [8, 256, 64] as that of a convolution, (out, in, *kernel);"
+    " if it is not one, give in_axes, out_axes and batch_axes, or layout in_out"
 )
 SAID: Final[list[Layer]] = [
     {"in_axes": [1], "out_axes": [2], "batch_axes": [0]},
@@ -140,7 +140,7 @@ def test_what_draws_otherwise_with_other_inputs_is_a_warning_on_a_bare_tensor(ki
     warnings = () if distribution is None else planned(tensor("w", shape, initializer)).warnings
 
     assert len(warnings) == depends
-    assert all(warning.startswith(f"'w': {kind} takes the shape [5, 2, 3] for ") for warning in warnings)
+    assert all(warning.startswith(f"'w': {kind} reads the shape [5, 2, 3] as ") for warning in warnings)
 
 
 def test_the_default_of_the_model_and_a_layout_that_is_the_default_are_a_guess_too() -> None:

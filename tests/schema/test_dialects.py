@@ -277,7 +277,7 @@ def test_names_of_keras_alone_are_refused_elsewhere_with_the_way_out(
         assert faults(at(position, initializer) | framework) == [
             (
                 position,
-                f"Keras' own name is read under framework keras only: write the class, '{class_name}'; got "
+                f"this name of Keras is accepted only with framework keras: write the class, '{class_name}'; got "
                 + json.dumps(initializer),
             )
         ]
@@ -291,7 +291,7 @@ def test_faults_of_names_of_keras_alone_are_in_its_words() -> None:
 
 @pytest.mark.parametrize("context", [{}, None, {"framework": ["keras"]}])
 def test_what_has_no_framework_is_not_keras(context: Json) -> None:
-    with pytest.raises(ValidationError, match="under framework keras only"):
+    with pytest.raises(ValidationError, match="only with framework keras"):
         TypeAdapter[Any](Initializer).validate_python("random_normal", context=context)
 
 

@@ -43,22 +43,22 @@ SEED_RULE: Final = "must be an integer, or a string of decimal digits, from 0 to
 DTYPES: Final = "must be one of F64, F32, F16, BF16, F8_E4M3, F8_E5M2"
 TOO_LARGE: Final = "must be at most 9007199254740991; got 9007199254740992"
 GAIN_INSTEAD: Final = (
-    "gain stands instead of nonlinearity and negative_slope: give one of them; got "
+    "gain replaces nonlinearity and negative_slope: give only one of them; got "
     '{"type": "kaiming_normal", "gain": 1, "nonlinearity": "relu"…'
 )
 LEAKY_ONLY: Final = (
-    'negative_slope goes with leaky_relu only: leave it out; got {"nonlinearity": "relu", "negative_slope": 1}'
+    'negative_slope is for leaky_relu only: leave it out; got {"nonlinearity": "relu", "negative_slope": 1}'
 )
 CELL_FIELDS: Final = (
     "name, dtype, initializer, fans, bias, bias_initializer, input_size, hidden_size, num_layers, bidirectional,"
     " recurrent_initializer, type"
 )
 NORM_FIELDS: Final = "name, dtype, initializer, fans, type, normalized_shape, elementwise_affine"
-TENSOR_AXES: Final = "must be null: a tensor layer has in_axes and out_axes"
+TENSOR_AXES: Final = "must be null: give in_axes and out_axes in a tensor layer"
 SEEDS_OF_KERAS: Final = "must be an integer, a SeedGenerator or null"
 TOGETHER: Final = "in_axes and out_axes go together: give both"
 DIFFERENT: Final = "in_axes, out_axes and batch_axes must name different axes"
-INSTEAD: Final = "axes stand instead of layout and fans: give one of them"
+INSTEAD: Final = "axes replace layout and fans: give only one of them"
 
 
 def one_of(names: str, got: Json, meant: str = "") -> str:
@@ -150,7 +150,7 @@ DOCUMENTS: Final[list[tuple[Json, str, str]]] = [
     *((spec(seed=seed), "/seed", f"must be an integer; got {json.dumps(seed)}") for seed in (None, True, 1.5, [1])),
     *((spec(seed=seed), "/seed", f"must be at least 0; got {seed}") for seed in (-1, -1.0)),
     *(
-        (spec(seed=seed), "/seed", f"must be written as an integer or a string of digits above 2^53; got {seed}")
+        (spec(seed=seed), "/seed", f"must be an integer or a string of digits, if it is above 2^53; got {seed}")
         for seed in (2.0**53 + 2, 1e17, 2.0**64)
     ),
     *(
@@ -671,8 +671,8 @@ def test_any_bytes_are_a_malformed_document_or_have_faults(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        ("9007199254740993.0", "must be written as an integer or a string of digits above 2^53"),
-        ("9007199254740992.000000001", "must be written as an integer or a string of digits above 2^53"),
+        ("9007199254740993.0", "must be an integer or a string of digits, if it is above 2^53"),
+        ("9007199254740992.000000001", "must be an integer or a string of digits, if it is above 2^53"),
         ("1e-400", "must be an integer"),
         ("0.0000000000000000000000001e-999", "must be an integer"),
     ],

@@ -1,1 +1,1 @@
-"""The mathematics of distributions: exact matrix products, the orthogonal factor, normal probabilities."""
+"""The mathematics of distributions: reproducible matrix products, orthogonal factors, normal probabilities."""

@@ -1,8 +1,8 @@
-"""Factorisation: of a matrix into orthonormal columns Q and a triangle R, by Householder reflectors.
+"""QR factorisation of a matrix into orthonormal columns Q and a triangle R, by Householder reflectors.
 
-Matrices are kept transposed, one row of memory for each column. The reflectors of a panel of columns are found by
-elementwise arithmetic in a fixed order; what they do to all other columns is three exact products, so that the bits are
-the same on every machine.
+Matrices are kept transposed, so that each column is contiguous in memory. The reflectors of a panel of columns are
+computed by elementwise arithmetic in a fixed order. They are applied to all other columns by three reproducible
+products, so the bits are the same on every machine.
 
 Sources: Golub & Van Loan 2013, "Matrix Computations", sections 5.1 and 5.2; Schreiber & Van Loan 1989, "A
 storage-efficient WY representation for products of Householder transformations" (compact WY); Mezzadri 2007, "How to
@@ -19,32 +19,33 @@ from service.distributions.cache import check_wanted
 from service.distributions.numerics.products import Matrix, add_product, product
 
 PANEL: Final = 64
-"""Columns whose reflectors are applied together; a part of the bits, as the next is."""
+"""The number of columns whose reflectors are applied together. Another number would give other bits."""
 
 LANES: Final = 2**12
-"""A sum over rows is made in as many lanes, each from first to last, which are then folded."""
+"""The number of partial sums, each from first to last, of a sum over rows. Another number would give other bits."""
 
 NEGLIGIBLE: Final = 2.0**-900
-"""The square of the norm of a column that counts as zero: nothing but what rounding has left of it."""
+"""The largest squared norm of a column that counts as zero: only rounding errors are left of it."""
 
 TOGETHER: Final = 2**17
-"""Elements of small matrices that are in work at once; has no part in the bits."""
+"""The number of elements of small matrices that are processed together. It does not affect the bits."""
 
 
 def orthogonal_factor(matrix: Matrix) -> Matrix:
     """The factor Q of A = Q R where the diagonal of R is positive: Haar distributed if A is Gaussian (Mezzadri 2007).
 
-    Where columns depend on those before them, Q is still orthonormal, and the diagonal of R about 0, of either sign.
+    Where a column depends on those before it, Q is still orthonormal, but the element on the diagonal of R is about 0
+    and has either sign.
 
     Args:
-        matrix: A, shape (..., m, n) with m >= n >= 1: one matrix or a stack of them, in any layout, of magnitudes 0 or
-            from 2^-100 to 2^100.
+        matrix: A, shape (..., m, n) with m >= n >= 1: one matrix or a stack of them, in any layout; elements are 0 or
+            have magnitudes from 2^-100 to 2^100.
 
     Returns:
-        An array of shape (..., m, n), column after column in memory, with orthonormal columns.
+        An array of shape (..., m, n), with orthonormal columns, each of which is contiguous in memory.
 
     Raises:
-        Abandoned: nobody waits for it any more.
+        Abandoned: no one is waiting for the result any longer.
     """
     *_, m, n = matrix.shape
     columns = _transposed(matrix)
@@ -55,7 +56,7 @@ def orthogonal_factor(matrix: Matrix) -> Matrix:
 
 
 def _transposed(matrix: Matrix) -> Matrix:
-    """A copy, one row of memory for each column."""
+    """A transposed copy, in which each column is contiguous in memory."""
     columns = np.empty((*matrix.shape[:-2], *matrix.shape[:-3:-1]))
     for first in range(0, matrix.shape[-1], PANEL):
         check_wanted()
@@ -65,7 +66,7 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 
 def _orthogonalise(columns: Matrix) -> None:
-    """Put Q in the place of A, both transposed, shape (b, n, m)."""
+    """Replace A by Q, both transposed, shape (b, n, m)."""
     corners = [columns[:, first:, first:] for first in range(0, columns.shape[-2], PANEL)]
     eliminated = [_eliminate(corner) for corner in corners]
     for corner, (triangle, signs) in zip(reversed(corners), reversed(eliminated), strict=True):
@@ -73,7 +74,7 @@ def _orthogonalise(columns: Matrix) -> None:
 
 
 def _eliminate(corner: Matrix) -> tuple[Matrix, Matrix]:
-    """Put the vectors V of the first panel in its place, and apply its reflectors to the columns after it.
+    """Replace the first panel by the vectors V of its reflectors, and apply these to the columns after it.
 
     Returns:
         S such that the reflectors are I + V S V^T, shape (b, k, k), and the signs of the diagonal of R, shape (b, k).
@@ -86,7 +87,7 @@ def _eliminate(corner: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _form(corner: Matrix, triangle: Matrix, signs: Matrix) -> None:
-    """Apply the reflectors of the first panel to columns of the identity, signed, and to the part of Q after them."""
+    """Apply the reflectors of the first panel to signed columns of the identity, and to the part of Q after them."""
     panel, after = corner[:, :PANEL].copy(), corner[:, PANEL:]
     own, backwards = corner[:, :PANEL], triangle.mT
     size = panel.shape[-2]
@@ -98,13 +99,13 @@ def _form(corner: Matrix, triangle: Matrix, signs: Matrix) -> None:
 
 
 def _apply(panel: Matrix, triangle: Matrix, columns: Matrix) -> None:
-    """Reflect columns: C^T + ((C^T V) S) V^T in the place of C^T, shape (b, c, m)."""
+    """Reflect columns: replace C^T by C^T + ((C^T V) S) V^T, shape (b, c, m)."""
     if columns.size:
         add_product(product(product(columns, panel.mT), triangle), panel, out=columns)
 
 
 def _reduce(panel: Matrix) -> Matrix:
-    """Put the vectors of reflectors, V^T with a unit triangle in front, in the place of columns; the signs of R."""
+    """Replace columns by the vectors of their reflectors, V^T with a unit triangle in front; return the signs of R."""
     size = panel.shape[-2]
     ends = [_reflect(panel[:, first:, first:]) for first in range(size)]
     panel[..., :size] = np.triu(panel[..., :size])
@@ -112,14 +113,14 @@ def _reduce(panel: Matrix) -> Matrix:
 
 
 def _reflect(columns: Matrix) -> Matrix:
-    """Find the reflector that leaves of the first column x only its head, and apply it to the columns after it.
+    """Compute the reflector that zeroes the first column x below its head, and apply it to the columns after it.
 
-    It is I - 2 v v^T / v.v with v = x - end . e, scaled to a head of 1. It sends x to end . e, so the head of any other
-    column y becomes x.y / end, and y minus as much of v as is missing there. A column that counts as zero has no end:
-    then v is e.
+    The reflector is I - 2 v v^T / v.v with v = x - end . e, scaled to a head of 1. It maps x to end . e, so the head of
+    another column y becomes x.y / end, and y loses the multiple of v that this takes. For a column that counts as zero,
+    end is infinite and v is e.
 
     Returns:
-        The ends, where |end| is the norm of x and the sign is that which does not cancel; shape (b,).
+        The ends, shape (b,), where |end| is the norm of x and the sign avoids cancellation.
     """
     check_wanted()
     dots, heads = _dots(columns), columns[..., 0].copy()
@@ -144,9 +145,9 @@ def _dots(columns: Matrix) -> Matrix:
 
 
 def _fold(terms: Matrix) -> Matrix:
-    """Sums over the last axis, at least 1 long and overwritten: the second half is added to the first until 1 is left.
+    """Sums over the last axis, whose length is at least 1. The terms are overwritten.
 
-    The first half is the longer one.
+    The second half is added to the first, which is the longer one, until one term is left.
     """
     size = terms.shape[-1]
     while size > 1:
@@ -166,7 +167,7 @@ def _subtract_outer(factors: Matrix, vector: Matrix, columns: Matrix) -> None:
 def _triangle(panel: Matrix) -> Matrix:
     """The triangle S of I + V S V^T = H_1 ... H_k; column j is s_j (S V^T v_j) above s_j = -2 / v_j.v_j.
 
-    As V^T V is accurate, the product of reflectors is orthogonal to binary64 whatever was rounded to find V.
+    As V^T V is accurate, the product of the reflectors is orthogonal to binary64, however V was rounded.
     """
     gram = product(panel, panel.mT)
     triangle = np.zeros_like(gram)

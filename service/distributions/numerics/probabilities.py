@@ -1,7 +1,7 @@
-"""Probabilities of a normal between two ends, and the moments of what lies there: exact, then rounded to binary64.
+"""Probabilities and moments of a normal between two ends: exact, then rounded to binary64.
 
-`decimal` rounds its operations correctly on every platform, and so many digits are carried that each number given back
-is the real one, rounded once. No libm takes part.
+`decimal` rounds its operations correctly on every platform, and it carries enough digits here that each result is the
+exact number, rounded once. No libm is involved.
 
 Source: Abramowitz & Stegun 1964, 26.2.11 (series) and 26.2.14 (continued fraction).
 """
@@ -25,20 +25,22 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 LEAST_MASS: Final = 2.0**-950
-"""What must lie between the ends, so that no step is subnormal: it does between 36 and infinity, not 36.2."""
+"""The least probability between the ends, so that no step is subnormal. From 36 to infinity it is reached, not from
+36.2."""
 LEAST_NORMAL: Final = 2.0**-1022
 DIGITS: Final = 60
-"""Decimal digits; differences cancel up to 17 of them where neighbouring floats are the ends."""
+"""Decimal digits; where the ends are neighbouring floats, differences cancel up to 17 of them."""
 FARTHEST: Final = 40.0
-"""Ends beyond it count as it: only 4e-350 lies there, nothing even beside `LEAST_MASS` in so many digits."""
+"""Ends farther out are moved here: the probability beyond is 4e-350, which vanishes in these digits even beside
+`LEAST_MASS`."""
 SERIES_END: Final = 6
-"""Below it the series converges sooner, from it on the continued fraction."""
+"""The series converges faster below this point, and the continued fraction from this point on."""
 REMEMBERED: Final = 1 << 12
-"""How many pairs of ends are remembered."""
+"""The number of pairs of ends whose results are cached."""
 
 
 class TailProbabilities(NamedTuple):
-    """How a standard normal lies about two ends; see `service.stream.truncation.Cut`."""
+    """The probabilities of a standard normal about two ends; see `service.stream.truncation.Cut`."""
 
     below: float
     above: float
@@ -49,7 +51,7 @@ class TailProbabilities(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of a standard normal that is cut."""
+    """The mean and the standard deviation of a truncated standard normal."""
 
     mean: float
     std: float
@@ -60,7 +62,7 @@ def tail_probabilities(low: float, high: float) -> TailProbabilities:
     """The probabilities below, between and above two ends, in sigmas; either may be infinite.
 
     Raises:
-        ValueError: `low` is not below `high`, one is no number, or less than 2^-950 lies between them.
+        ValueError: `low` is not below `high`, one of them is NaN, or the probability between them is below 2^-950.
     """
     a, b = _ends(low, high)
     with _digits(DIGITS):
@@ -75,14 +77,14 @@ def tail_probabilities(low: float, high: float) -> TailProbabilities:
 
 @lru_cache(REMEMBERED)
 def moments(low: float, high: float) -> Moments:
-    """Mean and standard deviation of a standard normal cut at two ends that `tail_probabilities` takes.
+    """The mean and the standard deviation of a standard normal truncated at two ends that `tail_probabilities` accepts.
 
     Source: Johnson, Kotz & Balakrishnan 1994, Continuous Univariate Distributions, volume 1, chapter 13, section 10.1.
     """
     a, b = _ends(low, high)
     with _digits(DIGITS):
         small = max(0, -(b - a).adjusted())
-    with _digits(DIGITS + 4 * small):  # the mean of a narrow cut is its middle but for the square of its width
+    with _digits(DIGITS + 4 * small):  # the mean of a narrow interval differs from its middle by its squared width
         mass, at_a, at_b = _between(a, b), _density(a), _density(b)
         mean = (at_a - at_b) / mass
         variance = 1 + (a * at_a - b * at_b) / mass - mean * mean
@@ -91,7 +93,7 @@ def moments(low: float, high: float) -> Moments:
 
 def _ends(low: float, high: float) -> tuple[Decimal, Decimal]:
     if not low < high:
-        raise ValueError(f"it is cut at {low} and {high}; the lower end must be below the upper")
+        raise ValueError(f"the cut is from {low} to {high} sigmas; the lower end must be below the upper")
     with _digits(DIGITS):
         return Decimal(max(low, -FARTHEST)), Decimal(min(high, FARTHEST))
 
@@ -105,19 +107,19 @@ def _too_little(low: float, high: float) -> str:
 
 @contextmanager
 def _digits(count: int) -> Iterator[None]:
-    """Arithmetic of some digits whatever the caller's own context is."""
+    """Arithmetic with a number of digits, whatever the caller's own context is."""
     traps = [InvalidOperation, DivisionByZero]
     with localcontext(Context(count, ROUND_HALF_EVEN, MIN_EMIN, MAX_EMAX, capitals=1, clamp=0, flags=[], traps=traps)):
         yield
 
 
 def _rounded(probability: Decimal) -> float:
-    """To binary64; what would be subnormal is nothing beside the least probability between two ends."""
+    """Round to binary64; a subnormal result becomes 0, as it vanishes beside the least probability between two ends."""
     nearest = float(probability)
     return nearest if abs(nearest) >= LEAST_NORMAL else 0.0
 
 
-# From here on e^(-z^2/2) without its factor, 1 / sqrt(2 pi), which cancels.
+# From here on, the density is e^(-z^2/2) without the factor 1 / sqrt(2 pi), which cancels.
 
 
 def _density(z: Decimal) -> Decimal:
@@ -125,7 +127,7 @@ def _density(z: Decimal) -> Decimal:
 
 
 def _between(a: Decimal, b: Decimal) -> Decimal:
-    """The integral from a to b: a difference of areas, or of tails where the areas are nearly alike."""
+    """The integral from a to b: a difference of areas, or of tails where the areas are nearly equal."""
     if a >= SERIES_END:
         return _tail(a) - _tail(b)
     if b <= -SERIES_END:
@@ -134,7 +136,7 @@ def _between(a: Decimal, b: Decimal) -> Decimal:
 
 
 def _area(z: Decimal) -> Decimal:
-    """The integral from 0 to z, of the sign of z."""
+    """The integral from 0 to z, with the sign of z."""
     digits = getcontext().prec
     if abs(z) < SERIES_END:
         return _series(z, digits)
@@ -149,7 +151,7 @@ def _tail(z: Decimal) -> Decimal:
 
 @lru_cache
 def _half_line(digits: int) -> Decimal:
-    """The integral from 0 to infinity, sqrt(pi / 2), as what lies on both sides of one point."""
+    """The integral from 0 to infinity, sqrt(pi / 2), as the sum of the integrals on both sides of one point."""
     z = Decimal(SERIES_END)
     with _digits(digits):
         return _series(z, digits) + _fraction(z, digits)
@@ -157,7 +159,7 @@ def _half_line(digits: int) -> Decimal:
 
 @lru_cache(REMEMBERED)
 def _series(z: Decimal, digits: int) -> Decimal:
-    """The area as e^(-z^2/2) (z + z^3/3 + z^5/(3.5) + ...), whose terms are of one sign."""
+    """The area as e^(-z^2/2) (z + z^3/3 + z^5/(3.5) + ...), whose terms have the same sign."""
     with _digits(digits):
         square, total, term, odd = z * z, Decimal(0), z, 1
         while (longer := total + term) != total:
@@ -169,9 +171,9 @@ def _series(z: Decimal, digits: int) -> Decimal:
 
 @lru_cache(REMEMBERED)
 def _fraction(z: Decimal, digits: int) -> Decimal:
-    """The tail as e^(-z^2/2) / (z + 1 / (z + 2 / (z + 3 / ...))), z at least `SERIES_END`.
+    """The tail as e^(-z^2/2) / (z + 1 / (z + 2 / (z + 3 / ...))), for z from `SERIES_END` on.
 
-    n terms leave a relative error near e^(-2 z sqrt(n)) where n is large, and below n! / z^(2 n) where z is.
+    The relative error of n terms is about e^(-2 z sqrt(n)) for large n, and below n! / z^(2 n) for large z.
     """
     with _digits(digits):
         denominator = z

@@ -1,8 +1,8 @@
-"""Products of matrices: as accurate as binary64 allows, at the speed of BLAS, and the same bits on every machine.
+"""Matrix products as accurate as binary64 allows, at the speed of BLAS, with the same bits on every machine.
 
-Both operands are cut into slices of so few bits that products of slices are added without any rounding. Then it is of
-no matter in which order, in which blocks, by how many threads or with which instructions that is done. All else is one
-correctly rounded IEEE 754 operation an element, each a NumPy call of its own.
+Both operands are cut into slices of so few bits that products of slices are added without any rounding. The order of
+the additions, the blocks, the number of threads and the instructions then make no difference. All other steps are
+correctly rounded IEEE 754 operations on single elements, each in a NumPy call of its own.
 
 Source: Ozaki, Ogita, Oishi & Rump 2012, "Error-free transformations of matrix multiplication by using fast routines of
 matrix multiplication and its applications", Numerical Algorithms 59.
@@ -33,24 +33,25 @@ all sums on the way are below 2^52 units, where binary64 holds every integer.
 """
 
 UNIT: Final = 64
-"""The longest side of a matrix that BLAS is given; has no part in the bits.
+"""The longest side of a matrix that is given to BLAS. It does not affect the bits.
 
-OpenBLAS divides nothing so small among threads, which wait for each other for long where processors are busy.
+OpenBLAS does not divide matrices this small among threads, which would wait long for each other on busy processors.
 """
 
 TILE: Final = 2**17
-"""About how many elements are in work at once; has no part in the bits."""
+"""Roughly the number of elements that are processed at once. It does not affect the bits."""
 
 
 def product(left: Matrix, right: Matrix) -> Matrix:
     """The product of two matrices, or of two stacks of them.
 
-    An element is off by at most 2^-53 of itself and, for inner dimensions k up to 2^12, by k . 2^-56 of the largest
-    magnitude of its row times that of its column. Beyond, sums of 2^12 products are added in binary64, in their order.
+    For inner dimensions k up to 2^12, the error of an element is at most 2^-53 of the element plus k . 2^-56 of the
+    largest magnitude of its row times that of its column. For larger k, sums of 2^12 products are added in binary64, in
+    their order.
 
     Args:
         left: shape (..., p, k), finite. The largest magnitude of a row, times that of a column of `right`, must be 0 or
-            from 2^-900 to 2^900, or the products of slices leave the normal numbers.
+            from 2^-900 to 2^900, so that the products of slices are normal numbers.
         right: shape (..., k, q), finite.
 
     Returns:
@@ -60,15 +61,15 @@ def product(left: Matrix, right: Matrix) -> Matrix:
 
 
 def add_product(left: Matrix, right: Matrix, out: Matrix) -> Matrix:
-    """Add the product of two matrices, or stacks of them, to others, where they are; see `product`.
+    """Add the product of two matrices, or stacks of them, to `out` in place; see `product`.
 
     Args:
         left: shape (..., p, k).
         right: shape (..., k, q).
-        out: what is added to, shape (..., p, q), apart from the other two.
+        out: the summand and the result, shape (..., p, q), in memory of its own.
 
     Raises:
-        Abandoned: nobody waits for it any more; `out` is then in between.
+        Abandoned: no one is waiting for the result any longer; `out` is then incomplete.
     """
     *stack, _, columns = out.shape
     for inner in _blocks(left.shape[-1], BLOCK):
@@ -82,12 +83,12 @@ def _blocks(size: int, step: int) -> list[slice]:
 
 
 def _at_once(elements: int) -> int:
-    """How many rows or columns of so many elements to work on."""
+    """The number of rows or columns to process at once, given the number of elements of each."""
     return max(1, TILE // max(1, elements) // UNIT) * UNIT
 
 
 def _add_block(left: Matrix, right: Matrix, out: Matrix) -> None:
-    """Add the product by a right operand that is cut already, a few rows at a time."""
+    """Add the product with a right operand that is already sliced, a few rows at a time."""
     *stack, rows, columns = out.shape
     for down in _blocks(rows, _at_once(prod(stack) * max(left.shape[-1], columns))):
         check_wanted()
@@ -96,10 +97,10 @@ def _add_block(left: Matrix, right: Matrix, out: Matrix) -> None:
 
 
 def _multiplied(left: Matrix, right: Matrix) -> Matrix:
-    """The products of slices that matter, smallest first: h.l + m.m + l.h, then h.m + m.h, then h.h.
+    """The significant products of slices, smallest first: h.l + m.m + l.h, then h.m + m.h, then h.h.
 
-    Products between two commas have a common unit, so that their sum is exact in any order. The signs of zeros, in
-    which BLAS may differ, are lost at the first addition, as 0 + -0 = 0.
+    The products in each of these three sums have a common unit, so each sum is exact in any order. BLAS libraries may
+    differ in the signs of zeros; these are lost at the first addition, as 0 + -0 = 0.
 
     Args:
         left: blocks of slices, shape (..., P, 3 K, h, c).
@@ -120,7 +121,7 @@ def _multiplied(left: Matrix, right: Matrix) -> Matrix:
 
 
 def _row_slices(matrix: Matrix) -> Matrix:
-    """Blocks of the slices of rows side by side, (h, m, l): shape (..., p, k) to (..., P, 3 K, h, c)."""
+    """Blocks of rows with their slices side by side, (h, m, l): shape (..., p, k) to (..., P, 3 K, h, c)."""
     *stack, rows, inner = matrix.shape
     (down, height), (along, width) = _units(rows), _units(inner)
     slices = _space("slices", *stack, down * height, SLICES, along * width)
@@ -131,7 +132,7 @@ def _row_slices(matrix: Matrix) -> Matrix:
 
 
 def _column_slices(matrix: Matrix) -> Matrix:
-    """Blocks of the slices of columns one above the other, (l, m, h): shape (..., k, q) to (..., Q, 3 K, c, w)."""
+    """Blocks of columns with their slices one above the other, (l, m, h): shape (..., k, q) to (..., Q, 3 K, c, w)."""
     *stack, inner, columns = matrix.shape
     (along, height), (across, width) = _units(inner), _units(columns)
     slices = np.zeros((*stack, SLICES, along * height, across * width))
@@ -144,15 +145,15 @@ def _space(use: str, *shape: int) -> Matrix:
 
 
 def _units(size: int) -> tuple[int, int]:
-    """Into how many blocks a side is divided, and how long each of them is."""
+    """The number of blocks into which a side is divided, and the length of each."""
     return -(-size // UNIT), min(size, UNIT)
 
 
 def _cut(matrix: Matrix, axis: int, high: Matrix, middle: Matrix, low: Matrix) -> None:
     """Cut rows (axis -1) or columns (axis -2) of magnitudes below 2^e into slices of units 2^(e - 19 - 20 i).
 
-    Rounding to the nearest leaves at most half a unit, 2^19 units of the next slice, and 2^(e - 60) in the end. What a
-    slice leaves is exact: it is a multiple of the last place of the element, and smaller.
+    Rounding to nearest leaves a remainder of at most half a unit, which is 2^19 units of the next slice, and of at most
+    2^(e - 60) in the end. Each remainder is exact: it is smaller than the element, and a multiple of its last place.
     """
     anchor = _anchor(matrix, axis)
     _round(matrix, anchor, out=high)
@@ -163,9 +164,9 @@ def _cut(matrix: Matrix, axis: int, high: Matrix, middle: Matrix, low: Matrix) -
 
 
 def _anchor(matrix: Matrix, axis: int) -> Matrix:
-    """1.5 . 2^(e + 33): whatever of magnitude 2^e or less is added, the sum is rounded to a multiple of 2^(e - 19).
+    """1.5 . 2^(e + 33): if a number of magnitude 2^e or less is added, the sum is rounded to a multiple of 2^(e - 19).
 
-    The largest magnitude is the same in any order, and frexp and ldexp are exact.
+    The largest magnitude does not depend on an order, and frexp and ldexp are exact.
     """
     largest = np.maximum(matrix.max(axis, keepdims=True), -matrix.min(axis, keepdims=True))
     anchor: Matrix = np.ldexp(1.5, np.frexp(largest)[1] + (53 - BITS))

@@ -1,1 +1,1 @@
-"""Layers to their parameters: each family knows its tensors, their connections, and what frameworks draw."""
+"""From layers to parameters: each family knows its tensors, their connections, and the defaults of the frameworks."""

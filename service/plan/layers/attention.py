@@ -1,7 +1,7 @@
-"""The parameters of attention: projections of queries, keys and values, in one tensor or in three, and of the output.
+"""The parameters of attention: the projections of queries, keys and values, in one tensor or three, and of the output.
 
-PyTorch stacks the projections in one weight where all sizes are the same; Keras has one kernel each, with an axis
-for the heads.
+PyTorch stacks the projections in one weight if all sizes are the same; Keras has a kernel for each, with an axis for
+the heads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def attention(layer: MultiheadAttention, build: Builder) -> Iterator[LayerParame
     """The parameters of a layer.
 
     Raises:
-        ValueError: the heads do not divide the size, or projections of different sizes are to be one tensor.
+        ValueError: the heads do not divide the size, or projections of different sizes should be one tensor.
     """
     if layer.embed_dim % layer.num_heads:
         raise ValueError(f"num_heads must divide embed_dim; {layer.num_heads} does not divide {layer.embed_dim}")
@@ -40,7 +40,7 @@ class _Attention:
     build: Builder
 
     def parameters(self) -> Iterator[LayerParameter]:
-        """In the order of the framework: in Keras every kernel is followed by its bias."""
+        """The parameters in the order of the framework: in Keras, each kernel is followed by its bias."""
         kernels = tuple(self._fused() if self._is_fused() else self._separate())
         biases = tuple(self._biases() if self.layer.bias else ())
         yield from chain(*zip(kernels, biases, strict=True)) if self.build.in_keras and biases else (*kernels, *biases)
@@ -50,17 +50,17 @@ class _Attention:
 
     @property
     def size(self) -> int:
-        """Of all heads together."""
+        """The size of all heads together."""
         return self.layer.embed_dim
 
     @property
     def heads(self) -> tuple[int, int]:
-        """How many, and the size of each."""
+        """The number of heads, and the size of each."""
         return self.layer.num_heads, self.layer.embed_dim // self.layer.num_heads
 
     @property
     def inputs(self) -> tuple[int, int, int]:
-        """Sizes of queries, keys and values."""
+        """The sizes of queries, keys and values."""
         return self.size, self.layer.kdim or self.size, self.layer.vdim or self.size
 
     def _is_fused(self) -> bool:
@@ -70,7 +70,7 @@ class _Attention:
         return alike if self.layer.fused is None else self.layer.fused
 
     def _fused(self) -> Iterator[LayerParameter]:
-        """One weight; in Keras a kernel of each projection, with its inputs first."""
+        """One weight; in Keras, a kernel for each projection, with the inputs first."""
         view = (3, *self.heads, self.size)
         connections = Connections(
             exact=fans.fused(3, self.size, self.size),
@@ -88,7 +88,7 @@ class _Attention:
             yield self.build.bias(3 * self.size, ZEROS, names=names, connections=connections, keras_axes=keras_axes)
 
     def _projections(self, last: str, view: Shape, axes: Shape) -> Iterator[tuple[str, Rearrangement | None]]:
-        """Keras' names and axes of the projections that PyTorch has in one tensor, which has neither."""
+        """Keras' name and rearrangement for each projection; PyTorch has a single tensor, which needs neither."""
         if not self.build.in_keras:
             yield "", None
             return

@@ -1,4 +1,4 @@
-"""What the layers have in common in defining their parameters."""
+"""What all layers share in the definition of their parameters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from service.schema.model import ModelSpec
 from service.stream.words import Shape
 
 Names = tuple[str, str]
-"""The canonical name of a parameter, which is PyTorch's, and Keras' name."""
+"""The canonical name of a parameter, which is PyTorch's, and its name in Keras."""
 BIAS: Final = ("bias", "bias")
 UNCONNECTED: Final = Connections()
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Defines the parameters of a layer, with what the layer leaves to the model."""
+    """Defines the parameters of a layer; what the layer does not specify comes from the model."""
 
     layer: Leaf
     spec: ModelSpec
@@ -36,15 +36,15 @@ class Builder:
 
     @property
     def rule(self) -> Rule:
-        """How fans are counted."""
+        """The rule by which fans are counted."""
         return self.layer.fans or self.spec.fans
 
     @property
     def kernel_initializer(self) -> AnyInitializer:
-        """What kernels are drawn by."""
+        """The initializer of kernels."""
         return self.layer.initializer or self.spec.initializer
 
-    def kernel(  # noqa: PLR0913 - what a kernel is takes this many words
+    def kernel(  # noqa: PLR0913 - the definition of a kernel has this many parts
         self,
         shape: Shape,
         connections: Connections,
@@ -56,7 +56,7 @@ class Builder:
         torch_axes: Rearrangement | None = None,
         field: str = "initializer",
     ) -> LayerParameter:
-        """A weight, drawn by the initializer that a field of the layer names, or else by that of all its kernels."""
+        """A weight, drawn by the initializer in a field of the layer, or by that of all kernels if there is none."""
         own = self._own(field)
         return LayerParameter(
             name=names[0],
@@ -96,7 +96,7 @@ class Builder:
     def vector(
         self, names: Names, shape: Shape, usual: AnyInitializer, *, field: str | None = "initializer"
     ) -> LayerParameter:
-        """A parameter without connections: drawn as a field of the layer says, or as usual, also by the frameworks."""
+        """A parameter without connections, drawn by the initializer in a field of the layer, or by the usual one."""
         return LayerParameter(
             name=names[0],
             output_name=names[self.in_keras],
@@ -111,7 +111,7 @@ class Builder:
     def table(
         self, names: Names, shape: Shape, connections: Connections, usual: AnyInitializer, keras_default: Default
     ) -> LayerParameter:
-        """A table of rows, of which one is read at a time."""
+        """A table, of which one row is read at a time."""
         return LayerParameter(
             name=names[0],
             output_name=names[self.in_keras],
@@ -123,12 +123,12 @@ class Builder:
         )
 
     def _own(self, field: str) -> AnyInitializer | None:
-        """The initializer that a field of the layer names; None where it names none."""
+        """The initializer in a field of the layer; None if there is none."""
         own: AnyInitializer | None = getattr(self.layer, field)
         return own
 
     def _initializer(self, field: str, usual: AnyInitializer) -> AnyInitializer:
-        """What any parameter but a kernel is drawn by: its own initializer, a framework's default, or the usual."""
+        """The initializer of a parameter that is not a kernel: its own, a framework's default, or the usual one."""
         if own := self._own(field):
             return own
         for said in (self.layer.initializer, self.spec.initializer):
@@ -138,7 +138,7 @@ class Builder:
 
 
 def reset(fan_in: int) -> Distribution:
-    """What PyTorch draws the weights of linear layers and convolutions from: kaiming_uniform_(a=sqrt(5))."""
+    """PyTorch's default for the weights of linear layers and convolutions: kaiming_uniform_(a=sqrt(5))."""
     slope = sqrt(5.0)
     gain = sqrt(2.0 / (1 + slope * slope))
     bound = sqrt(3.0) * (gain / sqrt(fan_in))
@@ -146,6 +146,6 @@ def reset(fan_in: int) -> Distribution:
 
 
 def within(fan_in: int) -> Distribution:
-    """Uniform on +-1 / sqrt(fan_in), as PyTorch has it for biases, bilinear and recurrent layers."""
+    """Uniform on +-1 / sqrt(fan_in), PyTorch's default for biases and for bilinear and recurrent layers."""
     bound = 1.0 / sqrt(fan_in)
     return Uniform(-bound, bound)

@@ -47,7 +47,7 @@ def depthwise(layer: layers.DepthwiseConv, build: Builder) -> Iterator[LayerPara
 
 
 def separable(layer: layers.SeparableConv, build: Builder) -> Iterator[LayerParameter]:
-    """A depthwise weight without bias, then a convolution with a kernel of one place."""
+    """A depthwise weight without a bias, then a convolution with a kernel of size 1."""
     yield _depthwise(layer, build, ("depthwise.weight", "depthwise_kernel"))
     channels, ones = layer.in_channels * layer.depth_multiplier, (1,) * len(layer.kernel_size)
     yield build.kernel(

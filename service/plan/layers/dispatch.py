@@ -1,4 +1,4 @@
-"""Layers to parameters: the one `match` over all layers."""
+"""From layers to parameters: the one `match` over all layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.schema.layers import Leaf
 from service.schema.model import ModelSpec
 
 
-def layer_parameters(  # noqa: C901, PLR0911 - one case a kind of layer
+def layer_parameters(  # noqa: C901, PLR0911 - one case per kind of layer
     layer: Leaf, spec: ModelSpec
 ) -> Iterator[LayerParameter]:
     """The parameters of one layer, in order.

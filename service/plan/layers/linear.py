@@ -1,4 +1,4 @@
-"""The parameters of linear layers: a matrix, or of bilinear ones a matrix an output; and of embeddings."""
+"""The parameters of linear layers, which have a matrix; of bilinear layers, a matrix per output; and of embeddings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KERAS_EMBEDDING: Final = wire.Uniform(type="uniform", low=-0.05, high=0.05)
 
 
 def linear(layer: layers.Linear, build: Builder) -> Iterator[LayerParameter]:
-    """Weight (out, in) and bias; Keras, and PyTorch's models with the layout in_out: (in, out)."""
+    """Weight (out, in) and bias; the weight is (in, out) in Keras, and in PyTorch with the layout in_out."""
     inputs, outputs, stored_in_out = layer.in_features, layer.out_features, layer.layout == "in_out"
     in_out = Rearrangement((outputs, inputs), (1, 0))
-    # Of a weight that is stored so, PyTorch's rule takes the outputs for inputs.
+    # In this layout, PyTorch's rule takes the outputs for inputs.
     as_torch_counts = Connectivity((outputs, inputs), in_axes=(0,), out_axes=(1,)) if stored_in_out else None
     connections = Connections(fans.linear(inputs, outputs), torch=as_torch_counts)
     torch_axes = in_out if stored_in_out else None
@@ -32,7 +32,7 @@ def linear(layer: layers.Linear, build: Builder) -> Iterator[LayerParameter]:
 
 
 def bilinear(layer: layers.Bilinear, build: Builder) -> Iterator[LayerParameter]:
-    """Weight (out, in1, in2) and bias; Keras, which has no such layer: (in1, in2, out)."""
+    """Weight (out, in1, in2) and bias; Keras has no such layer, but its layout would be (in1, in2, out)."""
     one, other, outputs = layer.in1_features, layer.in2_features, layer.out_features
     shape, default = (outputs, one, other), partial(within, one)
     as_keras_counts = Connectivity(shape, in_axes=(2,), out_axes=(0,))

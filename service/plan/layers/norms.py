@@ -11,7 +11,7 @@ from service.stream.words import Shape
 
 
 def norm(layer: layers.Norm, build: Builder) -> Iterator[LayerParameter]:
-    """Ones and zeros of the shape that is normalized.
+    """Ones and zeros of the normalized shape.
 
     Raises:
         ValueError: the groups do not divide the channels.
@@ -28,7 +28,7 @@ def norm(layer: layers.Norm, build: Builder) -> Iterator[LayerParameter]:
 
 
 def _affine(layer: layers.Norm) -> tuple[Shape, bool, bool]:
-    """The shape of scale and shift, and whether there are such."""
+    """The shape of scale and shift, and whether the layer has each of them."""
     match layer:
         case layers.LayerNorm(normalized_shape=shape, elementwise_affine=affine):
             return shape, affine, affine and layer.bias

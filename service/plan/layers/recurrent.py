@@ -1,7 +1,7 @@
-"""The parameters of recurrent layers: gates one after the other, layer by layer and direction by direction.
+"""The parameters of recurrent layers: consecutive gates, layer by layer and direction by direction.
 
-PyTorch has two biases a layer and the gates i, f, g, o (LSTM) and r, z, n (GRU); Keras has one bias, the sum, or for
-a GRU both in one tensor, and the gates i, f, c, o and z, r, h.
+PyTorch has two biases per layer, and the gates i, f, g, o (LSTM) or r, z, n (GRU). Keras has one bias, which is the sum
+of the two, or for a GRU both in one tensor, and the gates i, f, c, o or z, r, h.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from service.schema.initializers import AnyInitializer
 
 GATES: Final = {"rnn": 1, "lstm": 4, "gru": 3}
 GRU_IN_KERAS: Final = (1, 0, 2)
-"""Of the gates z, r, h the places among r, z, n."""
+"""The positions of Keras' gates z, r, h among PyTorch's gates r, z, n."""
 FORGET_GATE: Final = 1
 ORTHOGONAL: Final = wire.Orthogonal(type="orthogonal")
 
 
 def recurrent(layer: layers.Recurrent, build: Builder) -> Iterator[LayerParameter]:
-    """The parameters of every layer and direction; all layers but the first have the same."""
+    """The parameters of every layer and direction; they are the same for all layers except the first."""
     yield from _parameters(layer, build, range(1), layer.input_size)
     if layer.num_layers > 1:
         yield from _parameters(layer, build, range(1, layer.num_layers), layer.hidden_size * (1 + layer.bidirectional))
@@ -52,8 +52,10 @@ class _Cell:
     """One direction of one layer.
 
     Attributes:
-        suffix: of the names in PyTorch; NUMBER stands for the number of the layer.
-        path: before the names in Keras.
+        layer: the layer.
+        build: defines the parameters.
+        suffix: the end of the names in PyTorch; NUMBER stands for the number of the layer.
+        path: what comes before the names in Keras.
     """
 
     layer: layers.Recurrent
@@ -62,7 +64,7 @@ class _Cell:
     path: str
 
     def parameters(self, inputs: int) -> Iterator[LayerParameter]:
-        """Both weights, and the biases of the framework."""
+        """Both weights, and one or two biases, as the framework has them."""
         yield self._weight("weight_ih", "kernel", inputs, "initializer", XAVIER)
         yield self._weight("weight_hh", "recurrent_kernel", self.hidden, "recurrent_initializer", ORTHOGONAL)
         if self.layer.bias:
@@ -71,17 +73,17 @@ class _Cell:
 
     @property
     def hidden(self) -> int:
-        """Size of the state."""
+        """The size of the state."""
         return self.layer.hidden_size
 
     @property
     def gates(self) -> int:
-        """How many there are."""
+        """The number of gates."""
         return GATES[self.layer.type]
 
     @property
     def forget_bias(self) -> float | None:
-        """What the layer says of the bias of the forget gate."""
+        """The bias of the forget gate, if the layer specifies one."""
         return self.layer.forget_bias if isinstance(self.layer, layers.LSTM) else None
 
     def _weight(
@@ -103,9 +105,9 @@ class _Cell:
         )
 
     def _bias(self, name: str, forget: float | None, keras_forget: float) -> LayerParameter:
-        """One bias of PyTorch; Keras' default adds one to the forget gate of an LSTM."""
+        """One of PyTorch's two biases; Keras' default adds 1 to the forget gate of an LSTM."""
         size, adds_one = self.gates * self.hidden, self.layer.type == "lstm" and forget is None
-        # Keras counts the inputs and outputs of both biases of a GRU in one tensor.
+        # Keras has both biases of a GRU in one tensor, and counts the fans of that.
         both = Connectivity((2, size), in_axes=(0,), out_axes=(1,)) if self.layer.type == "gru" else None
         bias = self.build.bias(
             size,
@@ -117,7 +119,7 @@ class _Cell:
         return bias if forget is None else self._with_forget_bias(bias, forget)
 
     def _with_forget_bias(self, bias: LayerParameter, forget: float) -> LayerParameter:
-        """A bias whose forget gate the layer sets."""
+        """A bias with the layer's value for the forget gate."""
         field = "forget_bias" if self.layer.bias_initializer is None else bias.field
         return bias._replace(field=field, parts=(bias,), combine=partial(self._forgetting, forget))
 
@@ -127,7 +129,7 @@ class _Cell:
         return blockwise(distributions, self.hidden)
 
     def _one_bias(self, first: LayerParameter, second: LayerParameter) -> LayerParameter:
-        """Keras' bias: the sum of both, or for a GRU both, one after the other."""
+        """Keras' single bias: the sum of both, or for a GRU both, one after the other."""
         one = first._replace(output_name=self.path + "bias", parts=(first, second), combine=summed)
         if self.layer.type != "gru":
             return one

@@ -1,4 +1,4 @@
-"""A bare tensor: it says itself what its axes are."""
+"""A bare tensor, which itself specifies what its axes connect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.schema import layers
 
 
 def tensor(layer: layers.Tensor, build: Builder) -> Iterator[LayerParameter]:
-    """The tensor, in its own order of axes in every framework."""
+    """The tensor, with its own order of axes in every framework."""
     has_axes = layer.in_axes is not None and layer.out_axes is not None
     yield LayerParameter(
         name="",
