@@ -45,6 +45,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that waits for nobody, so that nobody waits for its deadlines, and draws in one thread."""
+    flags = ("--receive-seconds", "1", "--stall-seconds", "2", "--max-connections", "150", "--threads", "1")
+    with running_server(tmp_path_factory.mktemp("impatient") / "log", *flags) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that draws for one at a time, lets one other wait, and is for pages of all origins."""
+    flags = [f"--max-{name}" for name in ("streams", "queue", "whole-streams", "whole-queue")]
+    words = [*(word for flag in flags for word in (flag, "1")), "--cors-origins", "*"]
+    with running_server(tmp_path_factory.mktemp("narrow") / "log", *words) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def thrifty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server without metrics that gives 50,000 bytes a minute to an address, and believes nobody about addresses."""
+    log, env = tmp_path_factory.mktemp("thrifty") / "log", {"FORWARDED_ALLOW_IPS": "*"}  # which uvicorn would obey
+    with running_server(log, "--bytes-per-minute", "50000", "--metrics", "off", env=env) as server:
+        yield server
+
+
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
     with ExitStack() as stack:
@@ -54,19 +79,15 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 @pytest.fixture(scope="session")
 def contract(server: Server) -> Contract:
     """The published OpenAPI document."""
-    return Contract(httpx.get(f"{server.url}/openapi.json", trust_env=False).json())
+    with server.client() as client:
+        return Contract(client.get("/openapi.json").json())
 
 
 @pytest.fixture(scope="session")
 def client(server: Server, contract: Contract) -> Iterator[httpx.Client]:
     """A client of the shared server; each request has a connection of its own, each answer is held to the contract."""
-    with httpx.Client(
-        base_url=server.url,
-        timeout=60,
-        trust_env=False,
-        limits=httpx.Limits(max_keepalive_connections=0),
-        event_hooks={"response": [contract.check]},
-    ) as client:
+    alone = httpx.Limits(max_keepalive_connections=0)
+    with server.client(limits=alone, event_hooks={"response": [contract.check]}) as client:
         yield client
 
 

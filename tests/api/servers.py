@@ -10,14 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+from typing import Any, Final
+
+import httpx
 
 ROOT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
+LOOKS: Final = 20
+LOOK_SECONDS: Final = 0.005
+"""How often, and how far apart, one looks at threads that have nothing to do."""
 _LISTENING: Final = re.compile(r"running on http://([^:]+):([0-9]+)")
 
 
@@ -43,6 +49,11 @@ class Server:
     def log(self) -> str:
         return self.log_path.read_text()
 
+    def client(self, **options: Any) -> httpx.Client:
+        """A client of this server, which does without the certificates whose loading takes longer than a request."""
+        no_certificates = SSLContext(PROTOCOL_TLS_CLIENT)
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, verify=no_certificates, **options)
+
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """A connection, with a small receive buffer where asked; the kernel then takes little from the server."""
         connection = socket.socket()
@@ -67,6 +78,14 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def is_idle(self) -> bool:
+        """Whether none of its threads runs, or could, however often one looks."""
+        return not any(self._runs() for _ in range(LOOKS))
+
+    def _runs(self) -> bool:
+        time.sleep(LOOK_SECONDS)
+        return any(map(_runs, Path(f"/proc/{self.process.pid}/task").glob("*/stat")))
+
     def resident_memory(self) -> int:
         """Bytes that are resident now."""
         return self._memory("VmRSS")
@@ -86,10 +105,26 @@ class Server:
         return self.process.wait(within)
 
 
+def _runs(thread: Path) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+        return thread.read_text().rpartition(")")[2].split()[0] == "R"
+    return False
+
+
 def drain(connection: socket.socket) -> bytes:
     """Everything until the other side closes."""
     received = bytearray()
     while piece := connection.recv(1 << 16):
+        received += piece
+    return bytes(received)
+
+
+def take(connection: socket.socket, least: int) -> bytes:
+    """What comes, until it is so much."""
+    received = bytearray()
+    while len(received) < least:
+        piece = connection.recv(1 << 16)
+        assert piece, "the other side has closed"
         received += piece
     return bytes(received)
 

@@ -54,13 +54,13 @@ EVERY_LAYER: Final = spec(
 )
 """Every kind of layer and every dtype."""
 MEDIUM: Final = spec(
-    linear("a", 4096, 3001),
+    linear("a", 2048, 1501),
     linear("b", 1023, 4097, initializer="xavier_normal", dtype="BF16"),
     tensor("c", 1000, 777, dtype="F64"),
     tensor("d", 12345, initializer={"type": "uniform", "low": -1, "high": 1}, dtype="F8_E4M3"),
     seed=11,
 )
-"""About 64 MB: many chunks, with tensor boundaries inside them."""
+"""About 27 MB: many chunks, with tensor boundaries inside them."""
 EIGHT_GIB: Final = spec(tensor("w", 1 << 16, 1 << 15))
 FORTY_GB: Final = spec({"type": "repeat", "name": "h", "times": 11, "layers": [tensor("w", 1 << 15, 1 << 15)]})
 """44 GiB in eleven tensors."""

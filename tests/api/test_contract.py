@@ -25,6 +25,14 @@ DRAWN: Final = 20
 """Requests drawn for each operation, where it leaves a choice."""
 WRONG_SENT: Final = 1 / 5
 """Share of the wrong bodies that are sent: there are thousands."""
+TENSOR: Final = {"$ref": "#/components/schemas/Tensor"}
+ONCE: Final[dict[str, tuple[str, Document]]] = {
+    "dtype": ("ModelSpec", {"enum": ["F16", None]}),
+    "fans": ("ModelSpec", {"enum": ["torch", None]}),
+    "gain": ("KaimingNormal", {"oneOf": [{"type": "number", "exclusiveMinimum": 0}, {"enum": ["relu"]}]}),
+    "nonlinearity": ("KaimingNormal", {"enum": ["relu"]}),
+}
+"""Fields of many layers or initializers: where all their alternatives are tried, and what stands elsewhere."""
 SERVED: Final = ["2xx", "404"]
 """What comes back for a request that the document allows; 404 for a permalink that carries no specification."""
 RELATIONS: Final = frozenset({"axes", "ends", "gain", "slope", "rounded"})
@@ -58,22 +66,15 @@ def settings(**phases: bool) -> Any:
     )
 
 
-def with_each_alternative_once(document: Document) -> Document:
-    """The document with layers and initializers in one place only, which is the specification of a plan.
+def with_each_layer_once(document: Document) -> Document:
+    """The document with all layers in the specification of a plan only; other operations get tensors.
 
-    Schemathesis tries every alternative in every place, so that those that nest, or stand in many places, multiply.
-    The specifications of the other operations are read by the same code.
+    Their specifications are read by the same code, and it takes seconds to look for what may be wrong in one.
     """
-    schemas = document["components"]["schemas"]
-    tensor = {"$ref": "#/components/schemas/Tensor"}
-    for layer in schemas["ModelSpec"]["properties"]["layers"]["items"]["oneOf"]:
-        fields = schemas[layer["$ref"].rpartition("/")[2]]["properties"]
-        fields |= {name: {"enum": ["zeros", "ones", None]} for name in fields if name.endswith("initializer")}
-        if "layers" in fields:
-            fields["layers"] |= {"items": tensor}
-    spec = schemas["ModelSpec"]
-    brief = {"initializer": {"enum": ["zeros", "ones"]}, "layers": {**spec["properties"]["layers"], "items": tensor}}
-    schemas["BriefSpec"] = {**spec, "properties": {**spec["properties"], **brief}}
+    spec = document["components"]["schemas"]["ModelSpec"]
+    tensors = {**spec["properties"]["layers"], "items": TENSOR}
+    brief = {"initializer": {"enum": ["zeros", "ones"]}, "layers": tensors}
+    document["components"]["schemas"]["BriefSpec"] = {**spec, "properties": {**spec["properties"], **brief}}
     for path, operations in document["paths"].items():
         if "post" in operations and path != "/v1/plan":
             body = operations["post"]["requestBody"]["content"]["application/json"]
@@ -81,8 +82,26 @@ def with_each_alternative_once(document: Document) -> Document:
     return document
 
 
+def with_each_alternative_once(document: Document) -> Document:
+    """The same with layers and initializers, and the alternatives of their fields, in one place only.
+
+    Schemathesis tries every alternative in every place, so that those that nest, or stand in many places, multiply.
+    """
+    schemas = document["components"]["schemas"]
+    for layer in schemas["ModelSpec"]["properties"]["layers"]["items"]["oneOf"]:
+        fields = schemas[layer["$ref"].rpartition("/")[2]]["properties"]
+        fields |= {name: {"enum": ["zeros", "ones", None]} for name in fields if name.endswith("initializer")}
+        if "layers" in fields:
+            fields["layers"] |= {"items": TENSOR}
+    for field, (place, elsewhere) in ONCE.items():
+        for name, schema in schemas.items():
+            if name != place and schema.get("properties", {}).get(field, {}).keys() & {"anyOf", "enum", "oneOf"}:
+                schema["properties"][field] = elsewhere
+    return with_each_layer_once(document)
+
+
 edges = schemathesis.openapi.from_dict(with_each_alternative_once(committed()), config=settings(coverage=True))
-whole = schemathesis.openapi.from_dict(committed(), config=settings(examples=True, fuzzing=True))
+whole = schemathesis.openapi.from_dict(with_each_layer_once(committed()), config=settings(examples=True, fuzzing=True))
 
 
 @pytest.fixture(scope="module")

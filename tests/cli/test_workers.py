@@ -5,31 +5,42 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from service.cli.workers import MOST_DEATHS
-from tests.api.servers import Server, running_server, wait_for
-from tests.api.specs import SMALL
+from tests.api.servers import Server, request_bytes, running_server, take, wait_for
+from tests.api.specs import EIGHT_GIB, SMALL, body, spec, tensor
 from tests.api.test_hostile import answer_to, counted, get, post
 from tests.conftest import StartServer
 
 TWO = ("--workers", "2", "--threads", "1")
+FILES, GIVEN = "xavier_requests_total", {"route": "/v1/weights", "status": "200"}
+LARGE = spec(tensor("w", 2048, 2048))
+"""16 MiB: more than the buffers on the way hold."""
+QUICK = """
+import sys
+if "--multiprocessing-fork" not in sys.orig_argv:
+    from service.cli import workers
+    workers.TURN_SECONDS, workers.SECONDS_TO_END = 0.2, 1
+"""
+"""A start file that has the process that watches look twice as often and more, and wait a second for those that end."""
 DIES = """
 import os, signal, sys
 if "--multiprocessing-fork" in sys.orig_argv:
     os.kill(os.getpid(), signal.SIGBUS)
 """
 """A start file that ends processes that serve, and not the one that watches them."""
-FULL = """
-mount -t tmpfs -o size=64k none "$0" || exit 99
-cat /dev/zero > "$0/everything"
-exec "$@"
-"""
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> str:
+    """A folder from which the process that watches is told to be quick."""
+    (tmp_path / "sitecustomize.py").write_text(QUICK)
+    return str(tmp_path)
 
 
 def workers(server: Server) -> set[int]:
@@ -50,57 +61,81 @@ def serves(server: Server) -> bool:
     return False
 
 
-def assert_that_workers_are_replaced(server: Server) -> None:
-    """Kill both workers; two others serve, and know what those have counted."""
-    killed = both_serving(server)
-    for _ in range(20):
-        assert answer_to(server, post(SMALL, "/v1/weights")).status_code == 200
-    wait_for(lambda: answers_told(server) == {20})
-
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: len(workers(server) - killed) == 2 and serves(server))
-
-    assert answer_to(server, post(SMALL, "/v1/weights")).status_code == 200
-    wait_for(lambda: answers_told(server) == {21})
-
-
 def both_serving(server: Server) -> set[int]:
     """Two workers, once both of them serve."""
     wait_for(lambda: server.log().count("startup complete") == 2)
     return workers(server)
 
 
-def answers_told(server: Server) -> set[float]:
-    """How many answers the workers say that they have given together; which of them says so is left to chance."""
-    return {counted(server, "xavier_requests_total", route="/v1/weights") for _ in range(10)}
+def told(server: Server, name: str, **labels: str) -> set[float]:
+    """What some workers say that all of them have counted; which of them answers is left to chance."""
+    return {counted(server, name, **labels) for _ in range(10)}
 
 
-def test_workers_are_replaced_where_no_file_can_be_written(start_server: StartServer, tmp_path: Path) -> None:
-    nowhere = str(tmp_path / "nowhere")
-    server = start_server(*TWO, TMPDIR=nowhere, PROMETHEUS_MULTIPROC_DIR=nowhere)
-    both_serving(server)
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # and of every worker that comes
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two workers, where no file can be written: neither by them nor by those that come in their place."""
+    folder = tmp_path_factory.mktemp("pair")
+    nowhere = str(folder / "nowhere")
+    (folder / "sitecustomize.py").write_text(QUICK)
+    env = {"TMPDIR": nowhere, "PROMETHEUS_MULTIPROC_DIR": nowhere, "PYTHONPATH": str(folder)}
+    with running_server(folder / "log", *TWO, env=env) as server:
+        both_serving(server)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, 0))
+        yield server
 
-    assert_that_workers_are_replaced(server)
+
+def test_workers_that_are_killed_are_replaced_and_others_know_what_they_have_counted(pair: Server) -> None:
+    killed = workers(pair)
+    for _ in range(20):
+        assert answer_to(pair, post(SMALL, "/v1/weights")).status_code == 200
+    wait_for(lambda: told(pair, FILES, **GIVEN) == {20})
+
+    with pair.connect() as connection:
+        connection.sendall(request_bytes("POST", "/v1/weights", body(EIGHT_GIB)))
+        wait_for(lambda: told(pair, "xavier_streams_active") == {1})
+        kill(pair)
+
+    assert not killed & workers(pair)
+    wait_for(lambda: told(pair, "xavier_streams_active") == {0})
+    assert answer_to(pair, post(SMALL, "/v1/weights")).status_code == 200
+    wait_for(lambda: told(pair, FILES, **GIVEN) == {21})
+    assert min(told(pair, "xavier_drawn_bytes_total")) > 0
 
 
-def test_workers_are_replaced_where_the_folder_for_temporary_files_is_full(tmp_path: Path) -> None:
-    folder = tmp_path / "full"
-    folder.mkdir()
-    through = ["unshare", "--map-root-user", "--mount", "sh", "-c", FULL, str(folder)]
-    if subprocess.run([*through, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    env = {"TMPDIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+def kill(server: Server) -> None:
+    """Kill both workers; two others serve."""
+    killed = workers(server)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(workers(server) - killed) == 2 and serves(server))
 
-    with running_server(tmp_path / "log", *TWO, env=env, through=through) as server:
-        assert_that_workers_are_replaced(server)
+
+def test_a_reader_of_a_killed_worker_resumes_to_the_same_bytes(pair: Server, server: Server) -> None:
+    with server.client() as client:
+        path = client.post("/v1/plan", json=LARGE).json()["permalink"]
+        expected = client.get(path).content
+    with pair.connect(receive_buffer=1 << 16) as connection:
+        connection.sendall(request_bytes("GET", path))
+        received = take(connection, 1 << 20)
+        kill(pair)
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(1 << 16):
+                received += piece
+    head, _, got = received.partition(b"\r\n\r\n")
+
+    resumed = answer_to(pair, get(path, Range=f"bytes={len(got)}-"))
+
+    assert b" 200 " in head
+    assert 0 < len(got) < len(expected)
+    assert resumed.status_code == 206
+    assert got + resumed.content == expected
 
 
 def test_workers_that_die_before_they_serve_again_and_again_end_the_service(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(DIES)
+    (tmp_path / "sitecustomize.py").write_text(QUICK + DIES)
     server = start_server(*TWO, PYTHONPATH=str(tmp_path))
 
     assert server.process.wait(60) == 3
@@ -110,38 +145,29 @@ def test_workers_that_die_before_they_serve_again_and_again_end_the_service(
     assert f'"exit_code": -{signal.SIGBUS}' in server.log()
 
 
-def test_a_worker_that_hangs_is_replaced_and_keeps_nobody_from_ending(start_server: StartServer) -> None:
-    server = start_server(*TWO, "--shutdown-seconds", "1")
+def test_a_worker_that_hangs_is_replaced_and_keeps_nobody_from_ending(start_server: StartServer, quick: str) -> None:
+    server = start_server(*TWO, "--shutdown-seconds", "1", PYTHONPATH=quick)
     hanging, well = sorted(both_serving(server))
 
     os.kill(hanging, signal.SIGSTOP)
-    wait_for(lambda: hanging not in workers(server) and len(workers(server)) == 2)
+    wait_for(lambda: server.log().count("startup complete") == 3)
 
     assert '"a worker hangs"' in server.log()
-    wait_for(lambda: serves(server))
+    assert serves(server)
+    assert hanging not in workers(server)
 
     os.kill(well, signal.SIGSTOP)
-    assert server.stop() == 143
+    assert server.stop(signal.SIGINT) == 130
     assert not is_worker(well)
+    assert server.log().count("Application shutdown complete") == 1  # of the one that has come
 
 
-@pytest.mark.parametrize(
-    ("end", "code"),
-    [
-        (lambda server: server.process.terminate(), 143),
-        (lambda server: server.process.send_signal(signal.SIGINT), 130),
-        (lambda server: server.process.kill(), -signal.SIGKILL),
-    ],
-    ids=["is asked to", "is interrupted", "is killed"],
-)
-def test_workers_end_with_the_process_that_watches_them(
-    start_server: StartServer, end: Callable[[Server], None], code: int
-) -> None:
+def test_workers_end_when_the_process_that_watches_them_is_killed(start_server: StartServer) -> None:
     server = start_server(*TWO)
     serving = both_serving(server)
 
-    end(server)
+    server.process.kill()
 
-    assert server.process.wait(20) == code
+    assert server.process.wait(20) == -signal.SIGKILL
     wait_for(lambda: not any(map(is_worker, serving)))
     assert server.log().count("Application shutdown complete") == 2

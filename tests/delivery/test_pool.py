@@ -42,22 +42,42 @@ def pool() -> Iterator[DrawingPool]:
 
 
 class Work:
-    """Tasks that count how many of them were begun."""
+    """Tasks that say which of them were begun, and end when they may."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = False) -> None:
         self.begun: list[int] = []
+        self.may_end = Event()
         self._lock = Lock()
+        if not held:
+            self.may_end.set()
 
-    def tasks(self, count: int, *, seconds: Callable[[int], float] = lambda _: 0.0) -> Iterator[Task[int]]:
+    def tasks(self, count: int) -> Iterator[Task[int]]:
         for number in range(count):
 
             def task(number: int = number) -> int:
                 with self._lock:
                     self.begun.append(number)
-                time.sleep(seconds(number))
+                assert self.may_end.wait(10)
                 return number
 
             yield Task(task)
+
+
+class Backwards:
+    """Tasks of which each goes on when the next has ended, but for the last of as many as there are threads."""
+
+    def __init__(self, count: int) -> None:
+        self.order: list[int] = []
+        self._ended = [Event() for _ in range(count)]
+
+    def tasks(self) -> Iterator[Task[int]]:
+        return (Task(partial(self._run, number)) for number in range(len(self._ended)))
+
+    def _run(self, number: int) -> int:
+        assert (number + 1) % THREADS == 0 or self._ended[number + 1].wait(10)
+        self.order.append(number)
+        self._ended[number].set()
+        return number
 
 
 def plan_of(document: Spec) -> Plan:
@@ -68,12 +88,12 @@ async def collected(pool: DrawingPool, tasks: Iterator[Task[int]]) -> list[int]:
     return [result async for result in pool.ordered_async(tasks)]
 
 
-def test_results_come_in_the_order_of_the_tasks_however_long_each_takes(pool: DrawingPool) -> None:
-    def uneven(number: int) -> float:
-        return 0.003 * (number * 7 % 5)
+def test_results_come_in_the_order_of_the_tasks_whichever_ends_first(pool: DrawingPool) -> None:
+    blocking, awaited = Backwards(4 * THREADS), Backwards(4 * THREADS)
 
-    assert list(pool.ordered(Work().tasks(50, seconds=uneven))) == list(range(50))
-    assert asyncio.run(collected(pool, Work().tasks(50, seconds=uneven))) == list(range(50))
+    assert list(pool.ordered(blocking.tasks())) == list(range(4 * THREADS))
+    assert asyncio.run(collected(pool, awaited.tasks())) == list(range(4 * THREADS))
+    assert blocking.order[:THREADS] == awaited.order[:THREADS] == list(reversed(range(THREADS)))
 
 
 def test_no_tasks_are_no_results(pool: DrawingPool) -> None:
@@ -81,14 +101,15 @@ def test_no_tasks_are_no_results(pool: DrawingPool) -> None:
     assert asyncio.run(collected(pool, iter(()))) == []
 
 
-def test_work_runs_at_most_a_thread_and_one_ahead_of_who_takes(pool: DrawingPool) -> None:
+def test_work_runs_a_thread_and_one_ahead_of_who_takes(pool: DrawingPool) -> None:
     work = Work()
     results = pool.ordered(work.tasks(100))
 
     for taken, result in enumerate(islice(results, 20), start=1):
-        time.sleep(0.01)  # long enough for the threads to do all that they may
+        wait_for(lambda taken=taken: len(work.begun) >= taken + THREADS)  # type: ignore[misc]  # bound now
+        asyncio.run(pool.run(Task(int)))  # which is done behind all that the threads were given
         assert result == taken - 1
-        assert len(work.begun) <= taken + THREADS + 1
+        assert len(work.begun) == taken + THREADS
     results.close()  # type: ignore[attr-defined]  # it is a generator
 
 
@@ -126,21 +147,18 @@ def test_what_was_not_begun_is_dropped_when_the_taker_leaves() -> None:
 
 
 def test_what_was_not_begun_is_dropped_when_the_taker_is_cancelled(pool: DrawingPool) -> None:
-    work = Work()
+    work = Work(held=True)
 
     async def be_cancelled() -> None:
-        taking = asyncio.create_task(collected(pool, work.tasks(1000, seconds=lambda _: 0.01)))
-        await asyncio.sleep(0.1)
-        taking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await taking
-        before = len(work.begun)
-        await asyncio.sleep(0.1)
-        assert len(work.begun) <= before + THREADS
+        taking = asyncio.create_task(collected(pool, work.tasks(1000)))
+        await wait_until(lambda: len(work.begun) == THREADS)
+        await leave(taking)
+        work.may_end.set()
+        await pool.run(Task(int))  # which is done behind all that the threads were given
 
     asyncio.run(be_cancelled())
 
-    assert 0 < len(work.begun) < 200
+    assert len(work.begun) == THREADS
 
 
 # what must be drawn whole before
@@ -201,7 +219,7 @@ def asked(pool: DrawingPool, *tasks: Task[str], caller: str = "") -> asyncio.Tas
     return asyncio.create_task(results())
 
 
-async def leave(asker: asyncio.Task[list[str]]) -> None:
+async def leave(asker: asyncio.Task[Any]) -> None:
     asker.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asker

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import click
-import httpx
 
 from tests.api.answers import Contract
 from tests.api.servers import running_server
@@ -60,7 +59,8 @@ def fuzzed(seed: int, cases: Iterator[int], memory: Worst, cpu: Worst) -> Iterat
 def fresh_client(memory: Worst, cpu: Worst) -> Iterator[Client]:
     """A client of a server that has served a little, as its first answers fill its memory for working."""
     with TemporaryDirectory() as folder, running_server(Path(folder) / "log", env=QUICK_TO_GIVE_UP) as server:
-        client = Client(server, Contract(httpx.get(f"{server.url}/openapi.json", trust_env=False).json()))
+        with server.client() as asking:
+            client = Client(server, Contract(asking.get("/openapi.json").json()))
         for finding in played(client, 0, WARM_UP):
             _say(f"while the server is new: {finding}")
         client.memory, client.cpu = memory, cpu

@@ -12,7 +12,7 @@ from service.schema.initializers import AnyInitializer
 from service.schema.layers import LayerUnion
 from service.schema.parsing import read_spec
 from tests.api.answers import Contract
-from tests.api.servers import Server, running_server
+from tests.api.servers import Server
 from tests.api.specs import body, spec, tensor
 from tests.conftest import StartServer
 from tests.fuzz.agreement import agreeing
@@ -38,16 +38,9 @@ def first_case(check: Any) -> int:
     return next(case for case in range(100) if chance_of(SEED, case).choice(CHECKS) is check)
 
 
-@pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that does not wait long for what is never sent."""
-    with running_server(tmp_path_factory.mktemp("fuzzed") / "log", "--receive-seconds", "1") as server:
-        yield server
-
-
 @pytest.mark.parametrize("check", [agreeing, mutated_document, mutated_link, mutated_http])
-def test_a_case_of_each_kind_finds_nothing(hasty: Server, client_of: Any, check: Any) -> None:
-    client = client_of(hasty)
+def test_a_case_of_each_kind_finds_nothing(impatient: Server, client_of: Any, check: Any) -> None:
+    client = client_of(impatient)
 
     assert [str(finding) for finding in played(client, SEED, [first_case(check)])] == []
     assert client.sent

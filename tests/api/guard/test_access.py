@@ -9,13 +9,15 @@ import httpx
 import pytest
 
 from tests.api.answers import assert_problem
+from tests.api.guard.test_admission import FILE, asked
 from tests.api.servers import Server, running_server
 from tests.api.specs import SMALL
 from tests.api.test_hostile import HOST, answer_to, get, post, raw
-from tests.conftest import CommandLine, StartServer
+from tests.conftest import CommandLine
 
 FIRST, SECOND, OF_FILE, WITH_COMMA, ACCENTED = "first-key", "second-key", "key-of-the-file", "a,b", "clé-de-voûte"
 KEYS = [FIRST, SECOND, OF_FILE, WITH_COMMA, ACCENTED]
+BUDGET = 50_000
 LAYERS = b"GET /v1/layers HTTP/1.1\r\n" + HOST
 ORIGIN = "https://pages.example"
 GUARDED = [
@@ -55,11 +57,12 @@ NOT_KEYS: list[bytes] = [
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with keys by the setting and by a file, and with a page of another origin."""
+    """A server with keys by the setting and by a file, a budget for each, and with a page of another origin."""
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "keys").write_text(f"\n  {OF_FILE}  \n\n{WITH_COMMA}\n{ACCENTED}\n", encoding="utf-8")
     flags = ("--api-keys", f"{FIRST}, {SECOND},", "--api-keys-file", str(folder / "keys"), "--cors-origins", ORIGIN)
-    with running_server(folder / "log", *flags) as server:
+    budget = ("--bytes-per-minute", str(BUDGET))
+    with running_server(folder / "log", *flags, *budget) as server:
         yield server
 
 
@@ -116,6 +119,15 @@ def test_a_specification_is_read_from_who_has_a_key_only(guarded: Server) -> Non
         refused = answer_to(guarded, post(SMALL, path))
         taken = answer_to(guarded, post(SMALL, path, Authorization=f"Bearer {SECOND}"))
         assert (refused.status_code, taken.status_code) == (401, 200)
+
+
+def test_a_key_has_a_budget_wherever_it_comes_from(guarded: Server) -> None:
+    def statuses(key: str, *sources: int) -> list[int]:
+        request = post(FILE, "/v1/weights", Authorization=f"Bearer {key}")
+        return [asked(guarded, request, source).status_code for source in sources]
+
+    assert statuses(OF_FILE, 1, 1, 2) == [200, 429, 429]
+    assert statuses(WITH_COMMA, 1, 2, 3) == [200, 429, 429]
 
 
 def test_without_keys_everybody_is_let_in_and_a_key_does_no_harm(client: httpx.Client) -> None:
@@ -176,9 +188,7 @@ def test_a_page_of_another_origin_may_not(guarded: Server, origin: str) -> None:
     assert asked.status_code == 400
 
 
-def test_all_pages_may_read_answers_where_the_setting_says_so(start_server: StartServer) -> None:
-    server = start_server(XAVIER_CORS_ORIGINS="*")
-
-    answer = answer_to(server, get("/v1/layers", Origin="https://anybody.example"))
+def test_all_pages_may_read_answers_where_the_setting_says_so(narrow: Server) -> None:
+    answer = answer_to(narrow, get("/v1/layers", Origin="https://anybody.example"))
 
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")

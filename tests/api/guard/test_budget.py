@@ -222,7 +222,7 @@ def statuses(server: Server, source: int, times: int = 1) -> list[int]:
 def test_one_budget_holds_across_workers_and_replicas(redis: str, tmp_path: Path) -> None:
     flags = ("--bytes-per-minute", "100000", "--budget-storage", redis)
     with (
-        running_server(tmp_path / "two", "--workers", "2", *flags) as two,
+        running_server(tmp_path / "two", "--workers", "2", "--threads", "1", *flags) as two,
         running_server(tmp_path / "one", *flags) as one,
     ):
         assert [*statuses(two, 1), *statuses(one, 1), *statuses(two, 1, 4), *statuses(one, 1)] == [200] * 2 + [429] * 5

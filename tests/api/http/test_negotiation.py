@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -11,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from service.app import create_app
 from service.settings import Settings
 from tests.api.answers import Contract, assert_problem
-from tests.api.servers import Server, request_bytes, running_server
+from tests.api.servers import Server, request_bytes, wait_for
 from tests.api.specs import FORTY_GB, SMALL, body
 from tests.api.test_hostile import answer_to, counted, get, packed
 
@@ -149,13 +147,6 @@ OF_GET_ALONE = {"/v1/statistics/{permalink}": {"content-length"}}
 """What of GET's header is known only when its content is drawn."""
 
 
-@pytest.fixture(scope="module")
-def headed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that nobody else asks for anything."""
-    with running_server(tmp_path_factory.mktemp("headed") / "log") as server:
-        yield server
-
-
 def address(route: str, permalink: str) -> str:
     """An address of a route."""
     return "/docs/assets/swagger-ui.css" if route == "/docs/assets" else route.format(permalink=permalink)
@@ -163,13 +154,14 @@ def address(route: str, permalink: str) -> str:
 
 @pytest.mark.parametrize("query", ["", "?statistics=measured"])
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_head_of_any_route_draws_nothing_and_is_that_of_get(headed: Server, route: str, query: str) -> None:
+def test_a_head_of_any_route_draws_nothing_and_is_that_of_get(server: Server, route: str, query: str) -> None:
     small, large = (address(route, packed(body(document)).split("/")[3]) + query for document in (SMALL, FORTY_GB))
-    drawn = counted(headed, "xavier_drawn_bytes_total")
-    head, of_large = (answer_to(headed, get(path, "HEAD")) for path in (small, large))
-    assert counted(headed, "xavier_drawn_bytes_total") == drawn
+    wait_for(lambda: counted(server, "xavier_streams_active") == 0)
+    drawn = counted(server, "xavier_drawn_bytes_total")
+    head, of_large = (answer_to(server, get(path, "HEAD")) for path in (small, large))
+    assert counted(server, "xavier_drawn_bytes_total") == drawn
 
-    whole = answer_to(headed, get(small))
+    whole = answer_to(server, get(small))
 
     own = {"date", "x-request-id", *({"content-length"} if route == "/metrics" else ())}
     assert (head.status_code, of_large.status_code) == (whole.status_code, whole.status_code)

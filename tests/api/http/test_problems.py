@@ -21,11 +21,6 @@ def conv2d(**fields: Any) -> Spec:
     return {"type": "conv2d", "name": "c", "in_channels": 4, "out_channels": 6, "kernel_size": 3} | fields
 
 
-def drawn(**initializer: Any) -> Spec:
-    """A specification of one tensor with some initializer."""
-    return spec(tensor("w", 4, 4, initializer=initializer))
-
-
 def nested(depth: int, *inside: Spec, **fields: Any) -> Spec:
     """Groups, or repeats of some times, in each other."""
     kind = "repeat" if "times" in fields else "group"
@@ -35,129 +30,23 @@ def nested(depth: int, *inside: Spec, **fields: Any) -> Spec:
     return layers[0]
 
 
-# what is asked for: where the fault is, and a part of what is said of it
+# what is asked for: where the fault is, and a part of what is said of it; tests/schema and tests/plan have them all
 INVALID: dict[str, tuple[Spec, str, str]] = {
-    "a dimension of 0 under a scheme of fans": (spec(tensor("w", 0, 3)), "/layers/0/initializer", "without elements"),
-    "a layer with no inputs": (spec(linear(fan_in=0)), "/layers/0/in_features", "at least 1"),
-    "a negative dimension": (spec(tensor("w", -1, 3)), "/layers/0/shape/0", "at least 0"),
-    "a fractional dimension": (spec(tensor("w") | {"shape": [3, 1.5]}), "/layers/0/shape/1", "integer"),
-    "a whole dimension with a fraction": (spec(tensor("w") | {"shape": [3, 2.5]}), "/layers/0/shape/1", "integer"),
-    "a dimension as a string": (spec(tensor("w") | {"shape": ["3", 3]}), "/layers/0/shape/0", "integer"),
-    "a shape that is a number": (spec(tensor("w") | {"shape": 3}), "/layers/0/shape", "array"),
-    "a dimension above 2^53": (spec(tensor("w", 2**53, 3)), "/layers/0/shape/0", str(MOST_INTEGER)),
-    "rank 0 under a scheme of fans": (spec(tensor("w")), "/layers/0/initializer", "fan_in"),
-    "rank 1 under a scheme of fans": (spec(tensor("w", 3)), "/layers/0/initializer", "fan_in"),
-    "a bias under a scheme of fans": (
-        spec(linear(bias_initializer="xavier_uniform")),
-        "/layers/0/bias_initializer",
-        "fan_in",
-    ),
-    "a norm under a scheme of fans": (
-        spec({"type": "layer_norm", "name": "n", "normalized_shape": 3, "initializer": "lecun_normal"}),
-        "/layers/0/initializer",
-        "fan_in",
-    ),
-    "an unknown dtype": (spec(linear(), dtype="F33"), "/dtype", "F32"),
-    "a dtype of integers": (spec(linear(dtype="I32")), "/layers/0/dtype", "F32"),
-    "a dtype that is a number": (spec(linear(), dtype=32), "/dtype", "F32"),
-    "an unknown framework": (spec(linear(), framework="jax"), "/framework", "keras"),
-    "another stream": (spec(linear(), stream=2), "/stream", "must be 1"),
-    "a gain of 0": (drawn(type="xavier_uniform", gain=0), "/layers/0/initializer/gain", "above 0"),
-    "a negative gain": (drawn(type="xavier_normal", gain=-1.5), "/layers/0/initializer/gain", "above 0"),
-    "a gain that is true": (drawn(type="xavier_uniform", gain=True), "/layers/0/initializer/gain", "number"),
-    "an unknown nonlinearity": (drawn(type="xavier_uniform", gain="rulu"), "/layers/0/initializer/gain", "relu"),
-    "a slope of another nonlinearity": (
-        drawn(type="xavier_uniform", gain={"nonlinearity": "tanh", "negative_slope": 0.1}),
-        "/layers/0/initializer/gain",
-        "leaky_relu",
-    ),
-    "a gain beside a nonlinearity": (
-        drawn(type="kaiming_normal", gain=1, nonlinearity="relu"),
-        "/layers/0/initializer",
-        "one of them",
-    ),
-    "a slope so steep that the gain is 0": (
-        drawn(type="kaiming_normal", negative_slope=1e200),
-        "/layers/0/initializer",
-        "above 0",
-    ),
-    "a gain that overflows F32": (drawn(type="xavier_uniform", gain=1e308), "/layers/0/initializer", "overflows F32"),
-    "a gain that overflows F16": (
+    "a form": (spec(tensor("w", 2**53, 3)), "/layers/0/shape/0", str(MOST_INTEGER)),
+    "a meaning": (
         spec(tensor("w", 4, 4, dtype="F16", initializer={"type": "xavier_normal", "gain": 1e5})),
         "/layers/0/initializer",
         "overflows F16",
     ),
-    "a constant that overflows F8_E4M3": (
-        spec(tensor("w", 3, dtype="F8_E4M3", initializer={"type": "constant", "value": 500})),
-        "/layers/0/initializer",
-        "overflows F8_E4M3",
-    ),
-    "ends the wrong way round": (
-        drawn(type="uniform", low=1, high=1),
-        "/layers/0/initializer",
-        "low must be below high",
-    ),
-    "ends too far apart": (
-        spec(tensor("w", 3, dtype="F64", initializer={"type": "uniform", "low": -1.7e308, "high": 1.7e308})),
-        "/layers/0/initializer",
-        "overflows F64",
-    ),
-    "a standard deviation of 0": (drawn(type="normal", std=0), "/layers/0/initializer/std", "above 0"),
-    "a scale of 0": (drawn(type="variance_scaling", scale=0), "/layers/0/initializer/scale", "above 0"),
-    "an unknown mode": (drawn(type="xavier_uniform", mode="fan_sum"), "/layers/0/initializer/mode", "fan_avg"),
-    "an unknown initializer": (drawn(type="xaver_uniform"), "/layers/0/initializer/type", "'xavier_uniform'"),
-    "an initializer that is null": (spec(linear(), initializer=None), "/initializer", "null"),
-    "an initializer that is a list": (spec(linear(initializer=["zeros"])), "/layers/0/initializer", "zeros"),
-    "an unknown parameter": (drawn(type="xavier_uniform", gian=2), "/layers/0/initializer/gian", "'gain'"),
-    "groups that do not divide": (spec(conv2d(groups=4)), "/layers/0", "does not divide 6"),
-    "no groups": (spec(conv2d(groups=0)), "/layers/0/groups", "at least 1"),
-    "a kernel of 0": (spec(conv2d(kernel_size=[3, 0])), "/layers/0/kernel_size/1", "at least 1"),
-    "a kernel of three": (spec(conv2d(kernel_size=[3, 3, 3])), "/layers/0/kernel_size", "2"),
-    "a kernel that is a string": (spec(conv2d(kernel_size="3")), "/layers/0/kernel_size", "array"),
-    "a bias that is a number": (spec(linear(bias=1)), "/layers/0/bias", "true or false"),
-    "no layers": (spec(), "/layers", "at least 1"),
-    "no layers in a group": (spec({"type": "group", "name": "g", "layers": []}), "/layers/0/layers", "at least 1"),
-    "layers that are an object": ({"seed": 1, "layers": {}}, "/layers", "array"),
-    "a layer that is null": ({"seed": 1, "layers": [None]}, "/layers/0", "object"),
-    "no repetition": (spec(nested(1, linear(), times=0)), "/layers/0/times", "at least 1"),
-    "a repetition that starts below 0": (
-        spec(nested(1, linear(), times=1, start=-1)),
-        "/layers/0/start",
-        "at least 0",
-    ),
-    "layers without tensors": (
-        spec({"type": "batch_norm", "name": "b", "num_features": 3, "affine": False, "track_running_stats": False}),
-        "/layers",
-        "no tensors",
-    ),
-    "the name of the metadata": (spec(tensor("__metadata__", 3, 3)), "/layers/0/name", "reserved"),
-    "the name of the metadata by a prefix": (
-        spec(tensor("data__", 3, 3), prefix="__meta"),
-        "/layers/0/name",
-        "reserved",
-    ),
-    "an empty name": (spec(tensor("", 3, 3)), "/layers/0/name", "empty"),
-    "a name that is a number": (spec(linear() | {"name": 3}), "/layers/0/name", "string"),
-    "a name with a newline": (spec(tensor("a\nb", 3, 3)), "/layers/0/name", "control"),
-    "a name with NUL": (spec(tensor("a\0b", 3, 3)), "/layers/0/name", "control"),
-    "a name with DEL": (spec(tensor("a\x7f", 3, 3)), "/layers/0/name", "control"),
-    "a name with a C1 control": (spec(tensor("a\x85", 3, 3)), "/layers/0/name", "control"),
-    "a prefix with a control character": (spec(tensor("a", 3, 3), prefix="\t"), "/prefix", "control"),
-    "a name twice": (spec(tensor("a", 3, 3), tensor("a", 4, 4)), "/layers/1/name", "/layers/0"),
-    "a name twice by a group": (
-        spec(linear("g.a", bias=False), nested(1, linear("a", bias=False), name="g")),
-        "/layers/1/layers/0/name",
-        "/layers/0",
-    ),
-    "a name twice by a repeat": (
+    "a name": (
         spec(tensor("r.1.a", 3, 3), nested(1, tensor("a", 3, 3), times=3)),
         "/layers/1/layers/0/name",
         "/layers/0",
     ),
-    "a name twice in the canonical naming only": (
-        spec(linear("a", bias=False), tensor("a.weight", 3, 3), framework="keras"),
-        "/layers/1/name",
-        "/layers/0",
+    "no tensors": (
+        spec({"type": "batch_norm", "name": "b", "num_features": 3, "affine": False, "track_running_stats": False}),
+        "/layers",
+        "no tensors",
     ),
 }
 
@@ -172,22 +61,8 @@ def test_a_specification_that_means_nothing_is_refused_where_it_is_wrong(
     assert said in messages(problem)
 
 
-# what is asked for: where the fault is, the limit, and how much is asked for
+# what is asked for: where the fault is, the limit, and how much is asked for; tests/plan/test_limits.py has them all
 EXCESSIVE: dict[str, tuple[Spec, str, str, int, int]] = {
-    "10 TB": (
-        spec({"type": "repeat", "name": "r", "times": 1000, "layers": [tensor("w", 50_000, 50_000)]}),
-        "/layers",
-        "file_bytes",
-        64 << 30,
-        10**13,
-    ),
-    "a byte too many": (
-        spec(tensor("w", 1 << 34), tensor("one", 1, dtype="F8_E5M2"), initializer="zeros"),
-        "/layers/0",
-        "dimension",
-        2**31 - 1,
-        2**34,
-    ),
     "a file one value too large": (
         spec(tensor("w", 1 << 17, 1 << 17), tensor("one", 1, initializer="zeros")),
         "/layers",
@@ -202,28 +77,6 @@ EXCESSIVE: dict[str, tuple[Spec, str, str, int, int]] = {
         64 << 30,
         4 * (2**31 - 1) ** 3,
     ),
-    "a dimension of 2^31": (
-        spec(tensor("w", 2**31, 0, initializer="zeros")),
-        "/layers/0",
-        "dimension",
-        2**31 - 1,
-        2**31,
-    ),
-    "rank 9": (spec(tensor("w", *[1] * 9)), "/layers/0", "rank", 8, 9),
-    "a tensor too many": (
-        spec({"type": "repeat", "name": "r", "times": 100_001, "layers": [tensor("w", 1, 1)]}),
-        "/layers",
-        "tensors",
-        100_000,
-        100_001,
-    ),
-    "2^53 repetitions": (
-        spec(nested(1, tensor("w", 1, 1), times=MOST_INTEGER)),
-        "/layers",
-        "tensors",
-        100_000,
-        MOST_INTEGER,
-    ),
     "repetitions of repetitions": (
         spec(nested(5, tensor("w", 1, 1), times=MOST_INTEGER)),
         "/layers",
@@ -231,7 +84,6 @@ EXCESSIVE: dict[str, tuple[Spec, str, str, int, int]] = {
         100_000,
         MOST_INTEGER**5,
     ),
-    "a name of 1025 bytes": (spec(tensor("n" * 1025, 3, 3)), "/layers/0/name", "name_bytes", 1024, 1025),
     "a name of 1025 bytes in UTF-8": (
         spec(tensor("\N{SNOWMAN}" * 342, 3, 3)),
         "/layers/0/name",
@@ -239,8 +91,6 @@ EXCESSIVE: dict[str, tuple[Spec, str, str, int, int]] = {
         1024,
         1026,
     ),
-    "a name of 3 MB": (spec(tensor("n" * 3_000_000, 3, 3)), "/layers/0/name", "name_bytes", 1024, 3_000_000),
-    "a prefix too many": (spec(linear("n" * 1000), prefix="p" * 20), "/layers/0/name", "name_bytes", 1024, 1027),
     "names too long together": (
         spec(nested(1, tensor("w", 1, 1), name="r" * 1000, times=12_000)),
         "/layers",
@@ -293,11 +143,12 @@ HOSTILE: dict[str, Spec] = {
 
 
 @pytest.mark.parametrize("document", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_specification_is_refused_quickly(client: httpx.Client, document: Spec) -> None:
-    answer = client.post("/v1/plan", json=document)
+def test_a_hostile_specification_takes_little_to_refuse(server: Server, client: httpx.Client, document: Spec) -> None:
+    before = server.cpu_seconds()
 
-    assert_problem(answer, 422)
-    assert answer.elapsed.total_seconds() < 3
+    assert_problem(client.post("/v1/plan", json=document), 422)
+
+    assert server.cpu_seconds() - before < 3
 
 
 def test_a_header_that_is_too_long_is_refused_before_it_is_built(server: Server, client: httpx.Client) -> None:
@@ -340,8 +191,8 @@ ACCEPTED: dict[str, Spec] = {
     "a tensor without elements and without fans": spec(tensor("w", 4, 0, initializer="normal")),
     "a scalar": spec(tensor("w", initializer="ones")),
     "a vector": spec(tensor("w", 3, initializer="normal")),
-    "a tiny gain": drawn(type="xavier_uniform", gain=1e-320),
-    "a tiny standard deviation": drawn(type="truncated_normal", std=1e-320),
+    "a tiny gain": spec(tensor("w", 4, 4, initializer={"type": "xavier_uniform", "gain": 1e-320})),
+    "a tiny standard deviation": spec(tensor("w", 4, 4, initializer={"type": "truncated_normal", "std": 1e-320})),
     "a dtype in lower case": spec(linear(), dtype="f32"),
     "a dtype by its PyTorch name": spec(linear(), dtype="bfloat16"),
     "a name with slashes and dots": spec(tensor("../../etc/passwd", 3, 3)),
@@ -416,7 +267,7 @@ def test_limits_of_the_settings_are_the_limits_of_requests(start_server: StartSe
         ),
     }
 
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with server.client() as client:
         for name, (query, document) in asked.items():
             problem = assert_problem(client.post(f"/v1/weights{query}", json=document), 422, "limit-exceeded")
             assert (problem["name"], problem["limit"]) == (name, flags[f"max-{name.replace('_', '-')}"])

@@ -90,7 +90,7 @@ def flushing() -> str:
 
 
 def test_a_broken_machine_is_alive_and_not_ready(broken_server: Server) -> None:
-    with httpx.Client(base_url=broken_server.url, trust_env=False) as client:
+    with broken_server.client() as client:
         assert client.get("/livez").status_code == 200
         problem = assert_problem(client.get("/readyz"), 503, "broken-platform")
 
@@ -100,7 +100,7 @@ def test_a_broken_machine_is_alive_and_not_ready(broken_server: Server) -> None:
 
 def test_a_broken_machine_serves_no_weights_and_no_statistics(broken_server: Server, contract: Contract) -> None:
     hooks = {"response": [contract.check]}
-    with httpx.Client(base_url=broken_server.url, trust_env=False, event_hooks=hooks) as client:
+    with broken_server.client(event_hooks=hooks) as client:
         permalink = client.post("/v1/plan", json=SMALL).json()["permalink"]
         statistics = f"/v1/statistics/{permalink.split('/')[3]}"
         for query in ("", "?format=json", "?statistics=none"):
@@ -112,7 +112,7 @@ def test_a_broken_machine_serves_no_weights_and_no_statistics(broken_server: Ser
 
 
 def test_a_broken_machine_still_plans_and_explains(broken_server: Server, client: httpx.Client) -> None:
-    with httpx.Client(base_url=broken_server.url, trust_env=False) as broken:
+    with broken_server.client() as broken:
         for path in ("/v1/initializers", "/v1/layers", "/v1/nonlinearities", "/openapi.json", "/docs", "/v1/info"):
             assert broken.get(path).status_code == 200
         plan = broken.post("/v1/plan", json=SMALL)

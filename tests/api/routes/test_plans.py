@@ -85,29 +85,26 @@ def test_the_canonical_specification_resolves_aliases_and_leaves_out_defaults(cl
     }
 
 
-def test_a_plan_of_44_gib_costs_nothing(client: httpx.Client) -> None:
-    answer = client.post("/v1/plan", json=FORTY_GB)
+def test_a_plan_draws_nothing(client: httpx.Client, server: Server) -> None:
+    drawn = counted(server, "xavier_drawn_bytes_total")
+
+    answer = client.post("/v1/plan?statistics=measured", json=FORTY_GB)
 
     assert answer.json()["totals"]["bytes"] == 11 << 32
-    assert answer.elapsed.total_seconds() < 2
+    assert counted(server, "xavier_drawn_bytes_total") == drawn
 
 
-def test_a_permalink_beyond_what_urls_carry_is_null(client: httpx.Client) -> None:
-    layers = [tensor(f"{number * 7919:x}{number * 104729:x}", 1, initializer="zeros") for number in range(3000)]
-
-    plan = client.post("/v1/plan", json=spec(*layers)).json()
-
-    assert plan["permalink"] is None
-    assert plan["totals"]["tensors"] == 3000
-
-
-def test_a_permalink_that_is_null_is_explained_and_ranges_are_not_promised(client: httpx.Client) -> None:
+def test_a_permalink_beyond_what_urls_carry_is_null_which_is_explained_and_ranges_are_not_promised(
+    client: httpx.Client,
+) -> None:
     rng = np.random.default_rng(1)
     long = spec(*(linear(rng.bytes(20).hex(), bias=False) for _ in range(300)))
 
-    [warning] = client.post("/v1/plan", json=long).json()["warnings"]
+    plan = client.post("/v1/plan", json=long).json()
+    [warning] = plan["warnings"]
     posted = client.post("/v1/weights", json=long)
 
+    assert plan["permalink"] is None
     assert "there is no permalink, and so no range of the file" in warning
     assert "by repeat, or POST" in warning
     assert posted.headers["accept-ranges"] == "none"
@@ -213,11 +210,7 @@ def test_frameworks_have_the_same_statistics(client: httpx.Client) -> None:
 
 
 def test_a_statistics_answer_is_small_whatever_is_measured(client: httpx.Client) -> None:
-    answer = client.post("/v1/statistics", json=spec(tensor("w", 1 << 12, 1 << 12)))
+    answer = client.post("/v1/statistics", json=spec(tensor("w", 1 << 10, 1 << 11)))
 
     assert len(answer.content) < 1000
-    assert answer.json()["tensors"][0]["elements"] == 1 << 24
-
-
-def test_plans_draw_nothing(client: httpx.Client) -> None:
-    assert client.post("/v1/plan?statistics=measured", json=EIGHT_GIB).elapsed.total_seconds() < 1
+    assert answer.json()["tensors"][0]["elements"] == 1 << 21
