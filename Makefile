@@ -5,7 +5,6 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-strip-extras \
     --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(UPGRADE)
 SECONDS ?= 120
-LONGEST := tests/cli/test_workers.py tests/fuzz tests/api
 MINUTES ?= 3
 
 .PHONY: serve test lint exhaustive golden mutants platforms fuzz bench soak lock generated clean
@@ -21,7 +20,7 @@ test: $(VENV)/test.done lint ## run everything that CI runs
 	$(BIN)/deptry service
 	$(BIN)/deptry . --exclude '$(VENV)|openapi' --non-dev-dependency-groups test,bench
 	$(BIN)/python -m service openapi --check
-	$(BIN)/python -m pytest $(LONGEST) tests --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: $(VENV)/test.done ## lint the OpenAPI document by Redocly's rules, if npm is installed
 	@command -v npm > /dev/null || echo "npm is not installed: the OpenAPI document is not linted"

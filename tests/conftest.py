@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import httpx
 import pytest
@@ -16,6 +16,24 @@ import pytest
 from service.cli.commands import main
 from tests.api.answers import Contract
 from tests.api.servers import Server, running_server
+
+LONGEST: Final = (
+    "cli/test_workers",
+    "api/test_contract",
+    "api/guard",
+    "api/test_hostile",
+    "fuzz",
+    "api",
+    "test_readme",
+)
+"""What takes longest, or waits most, comes first, so that several processes end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest modules first; the order within a module stays."""
+    items.sort(
+        key=lambda item: next((n for n, room in enumerate(LONGEST) if f"tests/{room}" in item.nodeid), len(LONGEST))
+    )
 
 
 class Outcome(NamedTuple):
