@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from service.cli.commands import main
 from tests.api.answers import Contract
 from tests.api.servers import Server, running_server
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what it runs in the background
 LONGEST: Final = (
     "cli/test_workers",
     "api/test_contract",
