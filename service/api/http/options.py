@@ -9,6 +9,7 @@ from pydantic import Field
 
 from service.api.examples import example_plan
 from service.errors import Fault, InvalidOption
+from service.formats import FORMATS
 from service.formats.files import StatisticsOption
 from service.formats.json import Encoding
 from service.schema.fields import DTypeField, Seed, Wire
@@ -23,6 +24,7 @@ DTYPE: Final = Field(
 STATISTICS: Final = Field(
     default=None, description="Statistics in the metadata: expected (default), measured as well, or none."
 )
+FormatName = Literal[(*FORMATS, "json")]  # type: ignore[valid-type]  # a type checker cannot count them
 
 
 class SpecOptions(Wire, defer_build=False):  # FastAPI wraps it before its first use
@@ -51,9 +53,7 @@ class FileOptions(SpecOptions):
 class WeightsOptions(FileOptions):
     """These, and the form of the answer."""
 
-    format: Literal["safetensors", "json"] | None = Field(
-        default=None, description="Overrides Accept: safetensors (default) or json."
-    )
+    format: FormatName | None = Field(default=None, description="Overrides Accept: safetensors (default) or json.")
     encoding: Encoding = Field(
         default="decimal", description="Encoding of the data in JSON: decimal numbers, or base64 of the bytes."
     )
