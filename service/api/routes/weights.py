@@ -110,7 +110,7 @@ async def initialize_weights(request: Request, state: Shared, options: WeightsQu
     return await _deliver(request, state, format_, file, Selection(200, 0, file.length))
 
 
-def _serve(name: str, format_: Format) -> None:
+def serve(router: APIRouter, name: str, format_: Format) -> None:
     """Serve the files of a format at their addresses; the operations of the first format have the plain names."""
 
     async def get_weights(request: Request, state: Shared, permalink: Permalink, options: FileQuery) -> Response:
@@ -121,6 +121,7 @@ def _serve(name: str, format_: Format) -> None:
         selection = conditionals.select(request.method, request.headers, f'"{file.etag}"', file.length)
         return await _deliver(request, state, format_, file, selection)
 
+    file = _file_parameter(format_)
     path, suffix = f"/v1/weights/{{permalink}}/{format_.path}", "" if name in list(FORMATS)[:1] else name.title()
     router.head(
         path,
@@ -128,6 +129,7 @@ def _serve(name: str, format_: Format) -> None:
         summary="Length and ETag of the weights of a permalink; draws nothing",
         dependencies=[OnceOnly],
         responses=_addressed(ranges=False) | problems(404, 406, 412, 422),
+        openapi_extra=file,
         response_class=Response,
     )(get_weights)
     router.get(
@@ -136,12 +138,23 @@ def _serve(name: str, format_: Format) -> None:
         summary="The weights of a permalink, or a range of their bytes",
         dependencies=[OnceOnly],
         responses=_addressed() | problems(404, 406, 412, 416, 422, 429, 503),
+        openapi_extra=file,
         response_class=Response,
     )(get_weights)
 
 
+def _file_parameter(format_: Format) -> dict[str, Any] | None:
+    """How the part of an address that names one of several files is documented; None for a format of one file."""
+    before, several, after = format_.path.partition("{file:path}")
+    if not several:
+        return None
+    example = format_.files(example_plan())[0].removeprefix(before).removesuffix(after)
+    described = {"name": "file", "in": "path", "required": True, "description": "Which of the files."}
+    return {"parameters": [described | {"schema": {"type": "string"}, "example": example}]}
+
+
 for each_name, each_format in FORMATS.items():
-    _serve(each_name, each_format)
+    serve(router, each_name, each_format)
 
 
 def _format(request: Request, options: WeightsOptions) -> Format | None:
