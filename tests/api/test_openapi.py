@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.api.openapi import EVERYWHERE
+from service.formats import FORMATS
 from tests.api.answers import PROBLEM, Contract, Document
 from tests.api.servers import ROOT
 from tests.api.specs import EVERY_LAYER, SMALL, Spec, linear, spec
@@ -24,6 +25,16 @@ OTHER = {"If-Match": '"other"'}
 SAME = {"If-None-Match": "*"}
 PICTURES = {"Accept": "image/png"}
 
+FILES = [f"/v1/weights/{{permalink}}/{each.path.replace('{file:path}', '{file}')}" for each in FORMATS.values()]
+BY_ADDRESS: dict[int, Document] = {
+    200: {},
+    304: dict(headers=SAME),
+    404: dict(permalink="garbage"),
+    406: dict(headers=PICTURES),
+    412: dict(headers=OTHER),
+    422: dict(params={"seed": "x"}),
+}
+PARTS: dict[int, Document] = {206: dict(headers={"Range": "bytes=0-7"}), 416: dict(headers=BEYOND)}
 # one request for every documented answer of every operation, but for 503, which needs a broken machine
 REQUESTS: dict[str, dict[int, Document]] = {
     **{
@@ -37,32 +48,9 @@ REQUESTS: dict[str, dict[int, Document]] = {
         }
         for path in ("/v1/weights", "/v1/plan", "/v1/statistics")
     },
-    "GET /v1/weights/{permalink}/model.safetensors": {
-        200: {},
-        206: dict(headers={"Range": "bytes=0-7"}),
-        304: dict(headers=SAME),
-        404: dict(permalink="garbage"),
-        406: dict(headers=PICTURES),
-        412: dict(headers=OTHER),
-        416: dict(headers=BEYOND),
-        422: dict(params={"seed": "x"}),
-    },
-    "HEAD /v1/weights/{permalink}/model.safetensors": {
-        200: {},
-        304: dict(headers=SAME),
-        404: dict(permalink="garbage"),
-        406: dict(headers=PICTURES),
-        412: dict(headers=OTHER),
-        422: dict(params={"seed": "x"}),
-    },
-    "GET /v1/statistics/{permalink}": {
-        200: {},
-        304: dict(headers=SAME),
-        404: dict(permalink="garbage"),
-        406: dict(headers=PICTURES),
-        412: dict(headers=OTHER),
-        422: dict(params={"seed": "x"}),
-    },
+    **{f"GET {path}": BY_ADDRESS | PARTS for path in FILES},
+    **{f"HEAD {path}": BY_ADDRESS for path in FILES},
+    "GET /v1/statistics/{permalink}": BY_ADDRESS,
     "GET /v1/initializers": {200: {}, 406: dict(headers=PICTURES)},
     "GET /v1/layers": {200: {}, 406: dict(headers=PICTURES)},
     "GET /v1/nonlinearities": {200: {}, 406: dict(headers=PICTURES)},
@@ -89,7 +77,7 @@ def test_every_documented_answer_can_be_had_and_no_other(client: httpx.Client, c
     for name, requests in REQUESTS.items():
         method, path = name.split()
         for status, request in requests.items():
-            address = path.format(permalink=request.get("permalink", PERMALINK))
+            address = path.format(permalink=request.get("permalink", PERMALINK), file="fc1.weight")
             parts = {part: value for part, value in request.items() if part != "permalink"}
             assert client.request(method, address, **parts).status_code == status, name
 
