@@ -303,9 +303,25 @@ class Connection:
             raise Wrong(f"no answer, but {received[:80]!r}")
         answer = Answer(int(status[9:12]), fields)
         bodiless = request.method == "HEAD" or answer.status == 304
-        self.left = 0 if bodiless else int(fields["content-length"])
-        self._rest = memoryview(parts[2])
+        in_chunks = not bodiless and "content-length" not in fields
+        rest = await self._unchunked(parts[2]) if in_chunks else parts[2]
+        self.left = 0 if bodiless else int(fields.get("content-length", len(rest)))
+        self._rest = memoryview(rest)
         return answer
+
+    async def _unchunked(self, received: bytes) -> bytes:
+        """The whole of a body that comes in chunks (RFC 9112 section 7.1), as large plans do."""
+        body, size = bytearray(), -1
+        while size:
+            while b"\r\n" not in received:
+                received += await self._some()
+            line, _, received = received.partition(b"\r\n")
+            size = int(line, 16)
+            while len(received) < size + 2:
+                received += await self._some()
+            body += received[:size]
+            received = received[size + 2 :]
+        return bytes(body)
 
 
 # The clients
