@@ -68,7 +68,7 @@ class Observation:
         answer, begun = _Answer(), perf_counter()
 
         async def watched(message: Message) -> None:
-            _note(message, answer, request_id)
+            _note(message, answer, request_id, has_content=scope["method"] != "HEAD")
             await send(message)
 
         try:
@@ -82,12 +82,12 @@ class Observation:
             _tell(scope, answer, perf_counter() - begun)
 
 
-def _note(message: Message, answer: _Answer, request_id: str) -> None:
+def _note(message: Message, answer: _Answer, request_id: str, *, has_content: bool) -> None:
     if message["type"] == "http.response.start":
         answer.status = message["status"]
         MutableHeaders(scope=message)[REQUEST_ID] = request_id
     elif message["type"] == "http.response.body":
-        answer.sent += len(message.get("body", b""))
+        answer.sent += len(message.get("body", b"")) * has_content
         answer.complete = not message.get("more_body", False)
 
 

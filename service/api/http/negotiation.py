@@ -42,9 +42,13 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with HEAD changed to GET if no route accepts it."""
-        if scope["type"] == "http" and scope["method"] == "HEAD" and not _is_routed(scope):
-            scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "HEAD" or _is_routed(scope):
+            return await self._app(scope, receive, send)
+        as_get = {**scope, "method": "GET"}
+        try:
+            return await self._app(as_get, receive, send)
+        finally:
+            scope["route"] = as_get.get("route")  # under which the request is counted and logged
 
 
 def _is_routed(scope: Scope) -> bool:

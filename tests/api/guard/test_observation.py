@@ -86,6 +86,7 @@ def test_a_request_leaves_one_line_that_says_how_it_went(logging: Server) -> Non
 BY_ADDRESS = "/v1/weights/{permalink}/model.safetensors"
 REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "a file by its address": (get(packed(body(SMALL))), 200, f"GET {BY_ADDRESS}"),
+    "a head of what is got": (get("/livez", "HEAD"), 200, "HEAD /livez"),
     "a head": (get(packed(body(SMALL)), "HEAD"), 200, f"HEAD {BY_ADDRESS}"),
     "a plan": (post(SMALL), 200, "POST /v1/plan"),
     "statistics": (post(SMALL, "/v1/statistics"), 200, "POST /v1/statistics"),
