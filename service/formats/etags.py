@@ -40,8 +40,8 @@ def etag(header: bytes, tensors: Iterable[TensorPlan]) -> str:
 
 def _how_drawn(parameter: Parameter) -> str:
     """The text after the name, which all tensors of a parameter share."""
-    shape, order = _literal(parameter.canonical_shape), _literal(_order(parameter))
-    return f"{shape}, {order}, '{parameter.dtype.value}'), {_table(parameter.distribution)})"
+    order = _literal(_order(parameter))
+    return f"{parameter.canonical_shape}, {order}, '{parameter.dtype.value}'), {_table(parameter.distribution)})"
 
 
 def _order(parameter: Parameter) -> Any:
@@ -71,6 +71,8 @@ def _scalar(value: Any) -> str:
 def _literal(value: Any) -> str:
     """None, a number, text, a rearrangement, a distribution, or a tuple of numbers or of distributions."""
     match value:
+        case None | int() | float():
+            return repr(value)
         case str():
             return quoted(value)
         case (Distribution(), *_):
