@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.docs import ours
+from tests.docs import layers, ours
 from tests.docs.document import Page, Row
 
 PAGE: Final = Page("initializers.md")
@@ -75,32 +75,11 @@ def test_every_layer_is_listed_with_its_alias() -> None:
     assert {layer: row["alias"] for row in LAYERS for layer in row["layer"].split(", ")} == listed
 
 
-MINIMAL: Final[dict[str, dict[str, Any]]] = {
-    "linear": {"in_features": 2, "out_features": 3},
-    "bilinear": {"in1_features": 2, "in2_features": 2, "out_features": 3},
-    **{
-        f"{kind}{n}d": {"in_channels": 2, "out_channels": 2, "kernel_size": 3}
-        for kind in ("conv", "conv_transpose")
-        for n in (1, 2, 3)
-    },
-    "depthwise_conv": {"in_channels": 2, "kernel_size": 3},
-    "separable_conv": {"in_channels": 2, "out_channels": 2, "kernel_size": 3},
-    **{kind: {"input_size": 2, "hidden_size": 2} for kind in ("rnn", "lstm", "gru")},
-    "multihead_attention": {"embed_dim": 4, "num_heads": 2},
-    "embedding": {"num_embeddings": 3, "embedding_dim": 2},
-    **{kind: {"normalized_shape": 3} for kind in ("layer_norm", "rms_norm")},
-    "group_norm": {"num_groups": 1, "num_channels": 2},
-    "batch_norm": {"num_features": 2},
-    "instance_norm": {"num_features": 2, "track_running_stats": True},
-    "tensor": {"shape": [2, 3]},
-}
-
-
-@pytest.mark.parametrize("kind", MINIMAL)
+@pytest.mark.parametrize("kind", [title for title in layers.LAYERS if "," not in title])
 def test_a_layer_has_the_initializers_of_the_table_where_it_says_nothing(kind: str) -> None:
     [row] = [row for row in LAYERS if kind in row["layer"].split(", ")]
     rest = dict(part.split(": ") for part in filter(None, row["the rest"].split("; ")))
-    spec = {"seed": 1, "initializer": "lecun_uniform", "layers": [{"type": kind, "name": "x"} | MINIMAL[kind]]}
+    spec = {"seed": 1, "initializer": "lecun_uniform", "layers": [{"type": kind, "name": "x"} | layers.LAYERS[kind]]}
 
     found = {name.removeprefix("x."): initializer for name, initializer in ours.initializers(spec).items()}
 
