@@ -116,7 +116,7 @@ class PlannerThreads:
             plan = outline.expanded()
             return format_.open(plan, name or _only(format_.files(plan)), statistics, self.limits).prepared()
 
-        kind = format_.path, name, statistics
+        kind = name or format_.path, statistics  # the path of a format of one file is its name
         file: File = await self._made(_Request(self, _Asked(caller, source, options, kind), opened))
         return file
 

@@ -15,7 +15,7 @@ from service.api.guard.work import LARGE_PLAN, LARGE_TEXT, Lane, PlannerThreads
 from service.api.http.options import FileOptions, SpecOptions
 from service.api.http.sources import Source, linked, posted
 from service.errors import Busy, InvalidSpec, UnknownPermalink
-from service.formats.safetensors import SAFETENSORS
+from service.formats.safetensors import MODEL, SAFETENSORS
 from service.limits import Limits
 from service.plan import Outline, make_outline
 from service.schema.canonical import canonical_document, canonical_json
@@ -165,6 +165,18 @@ def test_a_plan_alone_is_kept_apart_from_files() -> None:
         return plans[0] is plans[1] and file.plan is not plans[0]
 
     assert asyncio.run(scenario())
+
+
+def test_the_only_file_is_planned_once_whether_it_is_named_or_not() -> None:
+    async def scenario() -> tuple[Any, Any]:
+        desk = PlannerThreads(Limits(), 10, 1 << 20, 1 << 30)
+        unnamed = await desk.file("somebody", posted(CANONICAL), OPTIONS, SAFETENSORS)
+        named = await desk.file("somebody", posted(CANONICAL), OPTIONS, SAFETENSORS, MODEL)
+        desk.close()
+        return unnamed, named
+
+    unnamed, named = asyncio.run(scenario())
+    assert unnamed is named
 
 
 def test_what_is_refused_is_refused_every_time() -> None:
