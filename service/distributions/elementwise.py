@@ -27,6 +27,7 @@ from service.distributions.stored import (
 from service.stream.dtypes import DType, narrow
 from service.stream.engine import Kind, Scalars, engine_of, quantile
 from service.stream.precision import BINARY64, Precision
+from service.stream.quantiles import scaled
 from service.stream.words import Elements, Words, WordSource
 
 STD_OF_TRUNCATED: Final = 0.8796256610342398
@@ -142,8 +143,7 @@ class _Scaled(Elementwise):
 
     def _extremes(self, p: Precision) -> Array:
         standard, scale = self._standard
-        values: Array = standard_extremes(standard, p) * p.floating(scale)
-        return values if self.mean == 0 else values + p.floating(self.mean)
+        return scaled(standard_extremes(standard, p), self.mean, scale, p, np.empty(2, p.floating))
 
 
 @dataclass(frozen=True, slots=True)

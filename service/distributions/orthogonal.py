@@ -65,9 +65,6 @@ class Orthogonal(ByPlace):
     def is_sound(self) -> bool:
         return self.gain > 0 and is_view(self.shape, self.batch_axes + self.row_axes, self.center)
 
-    def covers(self, elements: int) -> bool:
-        return prod(self.shape) == elements
-
     @property
     def mean(self) -> float:
         return 0.0

@@ -47,6 +47,11 @@ class ByPlace(Distribution):
     """A distribution whose values depend on the positions of the elements."""
 
     __slots__ = ()
+    shape: Shape
+
+    def covers(self, elements: int) -> bool:
+        """See Distribution."""
+        return prod(self.shape) == elements
 
     @abstractmethod
     def _values(self, source: WordSource, indices: Indices, p: Precision) -> Array:
@@ -86,9 +91,6 @@ class Identity(ByPlace):
 
     def is_sound(self) -> bool:
         return len(self.diagonal) == 2 and is_view(self.shape, self.diagonal, self.center)
-
-    def covers(self, elements: int) -> bool:
-        return prod(self.shape) == elements
 
     @property
     def mean(self) -> float:

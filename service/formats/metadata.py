@@ -108,7 +108,7 @@ def written(
 
 def described(tensor: TensorPlan, statistics: StatisticsOption) -> str:
     """How a tensor was made, as the inside of a JSON string, without its names and measured numbers."""
-    return _escape(describe_parameter(tensor, statistics))
+    return _escape(_description(tensor, statistics))
 
 
 def _descriptions(
@@ -154,7 +154,7 @@ def _escape(text: str) -> str:
     return encode_basestring(text)[1:-1]
 
 
-def describe_parameter(tensor: TensorPlan, statistics: StatisticsOption) -> str:
+def _description(tensor: TensorPlan, statistics: StatisticsOption) -> str:
     """How a tensor was made, as canonical JSON: initializer, fans, permutation, expected statistics.
 
     The members are assembled in canonical order here, because the general writer takes longer for a whole plan than

@@ -58,14 +58,12 @@ class Builder:
     ) -> LayerParameter:
         """A weight, drawn by the initializer in a field of the layer, or by that of all kernels if there is none."""
         own = self._own(field)
-        return LayerParameter(
-            name=names[0],
-            output_name=names[self.in_keras],
-            shape=shape,
-            initializer=own or self.kernel_initializer,
-            rule=self.rule,
-            connections=connections,
-            defaults=Defaults(torch_default, keras_default),
+        return self._parameter(
+            names,
+            shape,
+            own or self.kernel_initializer,
+            connections,
+            Defaults(torch_default, keras_default),
             rearrangement=keras_axes if self.in_keras else torch_axes,
             field=field if own else "initializer",
         )
@@ -81,14 +79,12 @@ class Builder:
         keras_axes: Rearrangement | None = None,
     ) -> LayerParameter:
         """A bias."""
-        return LayerParameter(
-            name=names[0],
-            output_name=names[self.in_keras],
-            shape=(size,),
-            initializer=self._initializer("bias_initializer", ZEROS),
-            rule=self.rule,
-            connections=connections,
-            defaults=Defaults(torch_default, keras_default),
+        return self._parameter(
+            names,
+            (size,),
+            self._initializer("bias_initializer", ZEROS),
+            connections,
+            Defaults(torch_default, keras_default),
             rearrangement=keras_axes if self.in_keras else None,
             field="bias_initializer" if self._own("bias_initializer") else "initializer",
         )
@@ -97,29 +93,31 @@ class Builder:
         self, names: Names, shape: Shape, usual: AnyInitializer, *, field: str | None = "initializer"
     ) -> LayerParameter:
         """A parameter without connections, drawn by the initializer in a field of the layer, or by the usual one."""
-        return LayerParameter(
-            name=names[0],
-            output_name=names[self.in_keras],
-            shape=shape,
-            initializer=usual if field is None else self._initializer(field, usual),
-            rule=self.rule,
-            connections=Connections(keras=fans.by_keras(shape)),
-            defaults=Defaults(usual, usual),
-            field=field or "initializer",
-        )
+        initializer = usual if field is None else self._initializer(field, usual)
+        connections, defaults = Connections(keras=fans.by_keras(shape)), Defaults(usual, usual)
+        return self._parameter(names, shape, initializer, connections, defaults, field=field or "initializer")
 
     def table(
         self, names: Names, shape: Shape, connections: Connections, usual: AnyInitializer, keras_default: Default
     ) -> LayerParameter:
         """A table, of which one row is read at a time."""
+        initializer = self._initializer("initializer", usual)
+        return self._parameter(names, shape, initializer, connections, Defaults(usual, keras_default))
+
+    def _parameter(  # noqa: PLR0913, PLR0917 - the same
+        self,
+        names: Names,
+        shape: Shape,
+        initializer: AnyInitializer,
+        connections: Connections,
+        defaults: Defaults,
+        rearrangement: Rearrangement | None = None,
+        field: str = "initializer",
+    ) -> LayerParameter:
+        """A parameter under the framework's name, whose fans are counted by the rule of the layer or the model."""
+        name, output_name = names[0], names[self.in_keras]
         return LayerParameter(
-            name=names[0],
-            output_name=names[self.in_keras],
-            shape=shape,
-            initializer=self._initializer("initializer", usual),
-            rule=self.rule,
-            connections=connections,
-            defaults=Defaults(usual, keras_default),
+            name, output_name, shape, initializer, self.rule, connections, defaults, rearrangement, field
         )
 
     def _own(self, field: str) -> AnyInitializer | None:
